@@ -1,0 +1,1 @@
+"""When, in what order, how wide. Computes nothing."""

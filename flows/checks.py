@@ -1,0 +1,52 @@
+"""What can be known to be wrong before any work starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from flows.graph import Graph
+from schemas.errors import ParamsError
+from schemas.params import Params, load_params
+from schemas.paths import Workspace
+
+
+def check_params(workspace: Workspace) -> Params:
+    """Return the parameters, checked alone: their keys, types, ranges and the generator's name.
+
+    Raises:
+        ParamsError: naming what is wrong.
+    """
+    params = load_params(workspace.params)
+    generators = [name for name in type(params.train).model_fields if name not in ("seed", "resample_power")]
+    if params.produce.generator not in generators:
+        raise ParamsError(
+            f"params.yaml: produce.generator: got {params.produce.generator!r}; use one of {', '.join(generators)}"
+        )
+    return params
+
+
+def check_watched(graph: Graph) -> None:
+    """Raise ParamsError if params.yaml leaves out a key that a stage depends on: DVC could not tell when it changes."""
+    data = yaml.safe_load(graph.workspace.params.read_text(encoding="utf-8"))
+    missing = [key for key in graph.watched_params() if not _holds(data, key.split("."))]
+    if missing:
+        raise ParamsError(
+            f"params.yaml: no {', '.join(missing)}; dvc.yaml tracks it; add it (`{{}}` stands for the defaults)"
+        )
+
+
+def check_sources(workspace: Workspace, params: Params) -> None:
+    """Open every source; raises SourceError naming the folder, table or column that is missing."""
+    from pipelines.sources.registry import open_sources
+
+    open_sources(workspace, params)
+
+
+def _holds(data: Any, keys: list[str]) -> bool:
+    for key in keys:
+        if not isinstance(data, dict) or key not in data:
+            return False
+        data = data[key]
+    return True

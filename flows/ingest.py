@@ -1,0 +1,25 @@
+"""ingest: source rows to catalog, pixels and quarantine, `ingest.workers` shards at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, unmapped
+
+from flows.entry import main, opened, publish
+from tasks.ingest import plan, settle, shard
+
+
+@flow(name="ingest", persist_result=False)
+def ingest() -> dict[str, Any]:
+    """Return the counts: rows in = catalog + quarantine."""
+    workspace, params = opened()
+    shards = plan(workspace, params)
+    shard.map(unmapped(workspace), unmapped(params), shards).result()
+    counts = settle(workspace, params)
+    headline = f"{counts.rows} rows: {counts.catalog} in the catalog, {counts.quarantine} in quarantine"
+    return publish(workspace, "ingest", headline, counts)
+
+
+if __name__ == "__main__":
+    main(ingest, width=lambda params: params.ingest.workers)

@@ -1,0 +1,1 @@
+"""How things are computed. One folder a stage, one folder a shared noun; no Prefect, no DVC."""

@@ -1,0 +1,1 @@
+"""Features of images, from a frozen network that ships with the package."""

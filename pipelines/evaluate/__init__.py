@@ -1,0 +1,1 @@
+"""What was made, measured: counts, fidelity, tone and what a classifier gains."""

@@ -1,0 +1,1 @@
+"""Conditional image generators behind one interface. A new one is one file and one line in `registry`."""

@@ -1,0 +1,220 @@
+"""Conditional GAN in the spectral space: residual generator, projection discriminator, hinge loss, R1.
+
+Sources: projection discriminator, Miyato & Koyama (2018); hinge loss, Lim & Ye (2017); R1 on real images, applied
+lazily, Mescheder et al. (2018) and Karras et al. (2020); minibatch standard deviation, Karras et al. (2018);
+DiffAugment's translation, Zhao et al. (2020). We differ in working on block-cosine coefficients (the inverse
+transform is the generator's last layer) and in never augmenting colour: tone is a condition here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipelines.generators.checkpoint import load_checkpoint
+from pipelines.generators.conditioning import Conditioner, drop, encode
+from pipelines.generators.interface import Condition, Step, key_noise
+from pipelines.imaging.spectral import BLOCK, PLANES, Spectral
+from schemas.params import GanParams, SamplerParams
+
+WIDTH: Final = 64
+LATENT: Final = 128
+CHANNELS: Final = (192, 160, 128)
+"""Feature maps at 1/4, 1/2 and all of the coefficient planes' side."""
+
+UNKNOWN_SHARE: Final = 0.05
+LEAK: Final = 0.2
+
+
+class ModulatedBlock(nn.Module):
+    """Residual block whose normalised features are scaled and shifted by the style, with a learned noise gain."""
+
+    def __init__(self, channels_in: int, channels_out: int, style: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(16, channels_in, affine=False)
+        self.norm2 = nn.GroupNorm(16, channels_out, affine=False)
+        self.style1 = nn.Linear(style, 2 * channels_in)
+        self.style2 = nn.Linear(style, 2 * channels_out)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+        self.grain = nn.Parameter(torch.full((channels_out, 1, 1), 0.1))
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
+        h = self.conv1(self._modulate(self.norm1(x), self.style1(style)))
+        h = h + self.grain * noise
+        h = self.conv2(self._modulate(self.norm2(h), self.style2(style)))
+        out: Tensor = self.skip(x) + 0.5 * h
+        return out
+
+    @staticmethod
+    def _modulate(x: Tensor, style: Tensor) -> Tensor:
+        gain, shift = style[:, :, None, None].chunk(2, dim=1)
+        return F.leaky_relu(x * (1 + gain) + shift, LEAK)
+
+
+class Synthesis(nn.Module):
+    """Noise and conditions to spectral coefficients."""
+
+    def __init__(self, resolution: int) -> None:
+        super().__init__()
+        self.side = resolution // BLOCK
+        self.conditioner = Conditioner(WIDTH)
+        self.mapping = nn.Sequential(
+            nn.Linear(LATENT + WIDTH, 192), nn.LeakyReLU(LEAK), nn.Linear(192, 192), nn.LeakyReLU(LEAK)
+        )
+        self.constant = nn.Parameter(torch.randn(CHANNELS[0], self.side // 4, self.side // 4))
+        self.blocks = nn.ModuleList(
+            [ModulatedBlock(a, b, 192) for a, b in zip((CHANNELS[0], *CHANNELS[:-1]), CHANNELS, strict=True)]
+        )
+        self.head = nn.Conv2d(CHANNELS[-1], PLANES, 3, padding=1)
+        self.tint = nn.Linear(192, PLANES)
+
+    def noise_size(self) -> int:
+        """Return how many normal numbers one image takes."""
+        return LATENT + sum((self.side // s) ** 2 for s in (4, 2, 1))
+
+    def forward(self, noise: Tensor, codes: Tensor) -> Tensor:
+        """Return coefficients (n, 24, side, side) for noise (n, noise_size) and codes (n, 4)."""
+        _, pooled = self.conditioner(codes)
+        latent = F.normalize(noise[:, :LATENT], dim=1) * LATENT**0.5
+        style = self.mapping(torch.cat([latent, pooled], dim=1))
+        x, used = self.constant.expand(len(noise), -1, -1, -1), LATENT
+        for index, block in enumerate(self.blocks):
+            if index:
+                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            side = x.shape[-1]
+            grain = noise[:, used : used + side * side].reshape(-1, 1, side, side)
+            x, used = block(x, style, grain), used + side * side
+        planes: Tensor = self.head(F.leaky_relu(x, LEAK)) + self.tint(style)[:, :, None, None]
+        return planes
+
+
+class Discriminator(nn.Module):
+    """Coefficients and conditions to one realness score, by projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        norm = nn.utils.parametrizations.spectral_norm
+        c4, c2, c1 = CHANNELS
+        self.conditioner = Conditioner(WIDTH)
+        self.body = nn.Sequential(
+            norm(nn.Conv2d(PLANES, c1, 3, padding=1)), nn.LeakyReLU(LEAK),
+            norm(nn.Conv2d(c1, c2, 3, padding=1)), nn.LeakyReLU(LEAK), nn.AvgPool2d(2),
+            norm(nn.Conv2d(c2, c2, 3, padding=1)), nn.LeakyReLU(LEAK),
+            norm(nn.Conv2d(c2, c4, 3, padding=1)), nn.LeakyReLU(LEAK), nn.AvgPool2d(2),
+        )  # fmt: skip
+        self.last = nn.Sequential(norm(nn.Conv2d(c4 + 1, c4, 3, padding=1)), nn.LeakyReLU(LEAK))
+        self.score = norm(nn.Linear(c4, 1))
+        self.project = norm(nn.Linear(WIDTH, c4))
+
+    def forward(self, planes: Tensor, codes: Tensor) -> Tensor:
+        """Return scores (n,) for coefficients (n, 24, side, side) and codes (n, 4)."""
+        h = self.body(planes)
+        deviation = h.std(dim=0, unbiased=False).mean().expand(len(h), 1, *h.shape[2:])
+        h = self.last(torch.cat([h, deviation], dim=1)).mean(dim=(2, 3)) * 4
+        _, pooled = self.conditioner(codes)
+        realness: Tensor = self.score(h)[:, 0] + (self.project(pooled) * h).sum(dim=1) / h.shape[1] ** 0.5
+        return realness
+
+
+class GanRecipe:
+    """Alternating training of discriminator and generator."""
+
+    name = "gan"
+    exported = ("synthesis", "spectral")
+
+    def __init__(self, params: GanParams, resolution: int) -> None:
+        self.params = params
+        self.resolution = resolution
+        self.net = nn.ModuleDict(
+            {"synthesis": Synthesis(resolution), "discriminator": Discriminator(), "spectral": Spectral()}
+        )
+
+    def parameter_groups(self) -> list[list[nn.Parameter]]:
+        return [list(self.net[k].parameters()) for k in ("discriminator", "synthesis")]
+
+    def step(self, context: Step) -> dict[str, float]:
+        spectral, synthesis = self.net["spectral"], self.net["synthesis"]
+        assert isinstance(spectral, Spectral)
+        assert isinstance(synthesis, Synthesis)
+        real = spectral.encode(context.pixels)
+        codes = drop(context.conditions, 0, 0, 0, UNKNOWN_SHARE, context.rng)
+        noise = torch.randn((2, len(real), synthesis.noise_size()), generator=context.rng).to(real.device)
+        losses = self._discriminate(context, real, codes, noise[0])
+        with context.backend.autocast():
+            fake = context.wrapped["synthesis"](noise[1], codes)
+            score = context.wrapped["discriminator"](_shift(fake, context.rng), codes)
+        loss = -score.float().mean()
+        context.backend.backward(loss)
+        context.optimisers[1].step()
+        for optimiser in context.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        return {**losses, "generator": float(loss.detach())}
+
+    def _discriminate(self, context: Step, real: Tensor, codes: Tensor, noise: Tensor) -> dict[str, float]:
+        discriminator = context.wrapped["discriminator"]
+        with context.backend.autocast():
+            with torch.no_grad():
+                fake = context.wrapped["synthesis"](noise, codes).float()
+            on_real = discriminator(_shift(real, context.rng), codes).float()
+            on_fake = discriminator(_shift(fake, context.rng), codes).float()
+        loss = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
+        penalty = torch.zeros(())
+        if context.number % self.params.r1_every == 0 and self.params.r1_gamma > 0:
+            seen = real.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(discriminator(seen, codes).sum(), seen, create_graph=True)
+            penalty = gradient.square().sum(dim=(1, 2, 3)).mean()
+            loss = loss + 0.5 * self.params.r1_gamma * self.params.r1_every * penalty
+        context.backend.backward(loss)
+        context.optimisers[0].step()
+        for optimiser in context.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        return {
+            "discriminator": float(loss.detach()),
+            "real_score": float(on_real.mean().detach()),
+            "fake_score": float(on_fake.mean().detach()),
+        }
+
+    def config(self) -> dict[str, Any]:
+        return {"generator": self.name, "resolution": self.resolution}
+
+
+def _shift(planes: Tensor, rng: torch.Generator) -> Tensor:
+    """Return the batch moved by up to one block each way, edges repeated (the same shift for the whole batch)."""
+    dy, dx = (int(v) for v in torch.randint(-1, 2, (2,), generator=rng))
+    side = planes.shape[-1]
+    padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    return padded[:, :, 1 + dy : 1 + dy + side, 1 + dx : 1 + dx + side]
+
+
+class GanGenerator:
+    """A trained synthesis network."""
+
+    name = "gan"
+
+    def __init__(self, folder: Path, sampler: SamplerParams) -> None:
+        del sampler  # one pass, no guidance: nothing to set
+        checkpoint = load_checkpoint(folder, self.name)
+        self.resolution: int = checkpoint.config["resolution"]
+        self.checkpoint_sha256 = checkpoint.sha256
+        self.settings = {"sampler": "one pass"}
+        net = nn.ModuleDict({"synthesis": Synthesis(self.resolution), "spectral": Spectral()})
+        checkpoint.load_into(net)
+        self._net = net.eval()
+
+    @torch.inference_mode()
+    def sample(self, conditions: Sequence[Condition], keys: Sequence[str]) -> NDArray[np.uint8]:
+        """Return images; see `Generator.sample`."""
+        synthesis, spectral = self._net["synthesis"], self._net["spectral"]
+        assert isinstance(synthesis, Synthesis)
+        assert isinstance(spectral, Spectral)
+        planes = synthesis(key_noise(keys, (synthesis.noise_size(),)), encode(conditions))
+        return np.asarray(spectral.decode(planes).numpy())

@@ -1,0 +1,110 @@
+"""What a generator is to the rest of the factory: something that trains on batches and draws images from keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from schemas.words import Lesion, Modality
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one image is asked to show. None means unknown, which a model learns as a value of its own."""
+
+    modality: Modality
+    fst: int | None
+    lesion: Lesion
+    ita_deg: float | None
+
+
+class Generator(Protocol):
+    """A trained generator, ready to draw."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def resolution(self) -> int: ...
+
+    @property
+    def checkpoint_sha256(self) -> str: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Sampler settings that the pixels depend on, JSON-able; part of an image's identity."""
+        ...
+
+    def sample(self, conditions: Sequence[Condition], keys: Sequence[str]) -> NDArray[np.uint8]:
+        """Return uint8 sRGB images (n, r, r, 3), one for each condition.
+
+        The noise of image i comes from keys[i] (hex) alone, so it is the same image in any batch, up to kernel rounding.
+        """
+        ...
+
+
+class Recipe(Protocol):
+    """How one kind of generator is built, trained for a step, and exported. One object lives through one training."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def net(self) -> nn.Module:
+        """Every trainable weight, also those that are dropped after training (a discriminator)."""
+        ...
+
+    @property
+    def exported(self) -> Sequence[str]:
+        """Names of the children of `net` whose averaged weights are what is sampled from."""
+        ...
+
+    def parameter_groups(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of each optimiser, in the order `step` uses them."""
+        ...
+
+    def step(self, context: Step) -> dict[str, float]:
+        """Do one optimiser step on a batch and return its losses by name."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """Return what is needed, beside the weights, to build the sampler again (JSON-able)."""
+        ...
+
+
+class Backend(Protocol):
+    """The part of accelerate's `Accelerator` that a step uses."""
+
+    device: torch.device
+
+    def backward(self, loss: Tensor) -> None: ...
+
+    def autocast(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step's input. `rng` is seeded by (seed, step, rank): the same after a resume."""
+
+    pixels: Tensor  # uint8 (n, r, r, 3)
+    conditions: Tensor  # see conditioning.encode
+    rng: torch.Generator
+    number: int
+    backend: Backend
+    optimisers: Sequence[torch.optim.Optimizer]
+    wrapped: Mapping[str, nn.Module]  # the children of `net` as prepared for the process group
+
+
+def key_noise(keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:
+    """Return float32 standard normal noise (len(keys), *shape), each row from its own hex key alone (after EDM)."""
+    rows = []
+    for key in keys:
+        rng = torch.Generator().manual_seed(int(key[:15], 16))
+        rows.append(torch.randn(shape, generator=rng))
+    return torch.stack(rows)

@@ -1,0 +1,1 @@
+"""Pixels: decoding, normalising, colour and tone, the spectral transform, contact sheets."""

@@ -1,0 +1,76 @@
+"""The space generators work in: a truncated 4x4 block cosine transform of opponent colours.
+
+A 64 x 64 RGB picture becomes 24 planes of 16 x 16: all 16 cosine coefficients of lightness and the 4 lowest of each
+chroma, each divided by its standard deviation over phantoms. Linear, exact to invert but for the dropped chroma, and
+the same for every skin tone: there is no learned autoencoder that could favour one. Against a plain 4x pixel-unshuffle
+(48 planes) it halves the input and, because fine detail is scaled up in training and down again in the picture, what
+an under-trained network gets wrong shows as a hundredth of a grey level instead of as grain (docs/log.md).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BLOCK: Final = 4
+PLANES: Final = 24
+
+_OPPONENT: Final = torch.linalg.qr(torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-0.5, 1.0, -0.5]]).T)[0].T
+"""Orthonormal rows: lightness, red-blue, green-magenta (signs as QR gives them; both ways use the same)."""
+
+
+def _cosine_basis() -> Tensor:
+    """Return the orthonormal DCT-II basis of a 4-sample signal, shape (frequency, sample)."""
+    n = torch.arange(BLOCK, dtype=torch.float64)
+    basis = torch.cos(torch.pi * (n + 0.5) * n[:, None] / BLOCK) * (2 / BLOCK) ** 0.5
+    basis[0] /= 2**0.5
+    return basis.float()
+
+
+def _kernels() -> Tensor:
+    """Return the analysis filters, shape (24, 3, 4, 4), orthonormal: lowest frequencies first within a colour."""
+    basis = _cosine_basis()
+    order = sorted(((u, v) for u in range(BLOCK) for v in range(BLOCK)), key=lambda uv: (uv[0] + uv[1], uv))
+    rows = []
+    for colour, kept in zip(
+        _OPPONENT, (order, [(0, 0), (0, 1), (1, 0), (1, 1)], [(0, 0), (0, 1), (1, 0), (1, 1)]), strict=True
+    ):
+        rows += [colour[:, None, None] * torch.outer(basis[u], basis[v]) for u, v in kept]
+    return torch.stack(rows)
+
+
+class Spectral(nn.Module):
+    """Pixels to scaled coefficients and back."""
+
+    filters: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filters", _kernels(), persistent=False)
+        self.register_buffer("mean", torch.zeros(PLANES))
+        self.register_buffer("scale", torch.ones(PLANES))
+
+    @torch.no_grad()
+    def fit(self, pixels: Tensor) -> None:
+        """Set mean and scale so that the coefficients of uint8 `pixels` (n, r, r, 3) have zero mean and unit variance."""
+        raw = self._analyse(pixels)
+        self.mean.copy_(raw.mean(dim=(0, 2, 3)))
+        self.scale.copy_(raw.std(dim=(0, 2, 3)).clamp_min(1e-3))
+
+    def _analyse(self, pixels: Tensor) -> Tensor:
+        return F.conv2d(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1, self.filters, stride=BLOCK)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return float32 coefficients (n, 24, r/4, r/4) of uint8 pixels (n, r, r, 3)."""
+        return (self._analyse(pixels) - self.mean[:, None, None]) / self.scale[:, None, None]
+
+    def decode(self, coefficients: Tensor) -> Tensor:
+        """Return uint8 pixels (n, r, r, 3) of coefficients (n, 24, r/4, r/4); out-of-range values are clipped."""
+        raw = coefficients.float() * self.scale[:, None, None] + self.mean[:, None, None]
+        planes = F.conv_transpose2d(raw, self.filters, stride=BLOCK)
+        return ((planes + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,1 @@
+"""Small classifiers on frozen features: the measuring instruments of gates and evaluation."""

@@ -1,0 +1,1 @@
+"""Mass production of exactly the quotas: plan, calibrate, sample in blocks, gate, settle."""

@@ -1,0 +1,171 @@
+"""What the gates know about the real images: bounds as JSON, the probe and the training images' features beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipelines.embedding.corpus import read_labels
+from pipelines.probes.lesion import LesionProbe, load_probe
+from pipelines.produce.identity import digest
+from schemas.catalog import CatalogRow
+from schemas.errors import CheckFailed, WorkspaceError
+from schemas.params import Params
+from schemas.paths import Workspace
+from schemas.words import Lesion, Modality, Split
+
+FORMAT = 1
+EXTRACTOR = "efficientnet-lite0-imagenet-128px"
+"""The extractor the gates use; named here so that planning need not load it."""
+
+
+class LesionCheck(BaseModel):
+    """How the probe did on one lesion's held-out real images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    lesion: Lesion
+    n_train: int
+    n_held_out: int
+    recall: float | None  # share named right, 0-1
+    gate_pass: float | None  # share that the lesion gate would keep, 0-1: the most that a perfect generator could reach
+
+
+class ModalityCalibration(BaseModel):
+    """Bounds of one modality's gates. Distances under a bound mean a copy or a duplicate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    modality: Modality
+    n_train: int
+    n_held_out: int
+    held_out: str  # `validation`, or `train, leaving the patient out` where there are too few validation images
+    accuracy: float | None
+    calibration_error: float | None  # expected calibration error of the probe, 0-1
+    probe_strength: float
+    lesions: tuple[LesionCheck, ...]
+    copy_embedding: float  # Euclidean distance between unit features, 0-2
+    copy_pixels: float  # mean absolute difference of thumbnails, 0-255
+    duplicate_pixels: float
+
+
+class Calibration(BaseModel):
+    """production/gates/calibration.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: int = FORMAT
+    digest: str  # over everything it was computed from
+    extractor: str
+    modalities: tuple[ModalityCalibration, ...]
+
+    def of(self, modality: Modality) -> ModalityCalibration:
+        """Return one modality's bounds.
+
+        Raises:
+            CheckFailed: it was not calibrated.
+        """
+        for found in self.modalities:
+            if found.modality == modality:
+                return found
+        raise CheckFailed(f"gates: no calibration for modality {modality.value}; run `equiderm produce` again")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A modality's probe and its real training images, in the order of `image_ids`."""
+
+    probe: LesionProbe
+    image_ids: tuple[str, ...]
+    features: NDArray[np.float32]  # (N, D) as extracted
+    units: NDArray[np.float32]  # (N, D) scaled to length 1
+    thumbs: NDArray[np.uint8]  # (N, 16, 16, 3)
+
+
+def gates_folder(workspace: Workspace) -> Path:
+    """Return where calibration lies."""
+    return workspace.production / "gates"
+
+
+def unit_length(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return features (N, D) scaled to Euclidean length 1; a zero vector stays zero."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = features / np.maximum(norms, 1e-12)
+    return scaled
+
+
+def inputs_digest(rows: Sequence[CatalogRow], params: Params, modalities: Sequence[Modality]) -> str:
+    """Return 24 hex digits over all that calibration is computed from; image ids stand for pixels."""
+    gates = params.produce.gates
+    seen = [
+        [r.image_id, r.modality.value, r.lesion.value, str(r.split), r.patient_id]
+        for r in rows
+        if r.modality in modalities and r.split in (Split.TRAIN, Split.VALIDATION)
+    ]
+    thresholds = [gates.copy_quantile, gates.lesion_min_probability]
+    return digest([FORMAT, EXTRACTOR, params.produce.seed, thresholds, seen])
+
+
+def read_calibration(workspace: Workspace, params: Params) -> Calibration:
+    """Return the stored calibration if it was made from the images and parameters of now.
+
+    Raises:
+        WorkspaceError: there is none, it is not readable, or it is of other images or parameters.
+    """
+    stored = stored_calibration(workspace)
+    if stored is None:
+        raise WorkspaceError("production/gates/calibration.json: none readable; gates need one; run `equiderm produce`")
+    now = inputs_digest(read_labels(workspace), params, [m.modality for m in stored.modalities])
+    if stored.digest != now:
+        raise WorkspaceError(
+            "production/gates/calibration.json: made from other images or params; run `equiderm produce`"
+        )
+    return stored
+
+
+def stored_calibration(workspace: Workspace) -> Calibration | None:
+    """Return the stored calibration whatever it was made from; None if there is none or it is not readable."""
+    try:
+        return Calibration.model_validate_json(
+            (gates_folder(workspace) / "calibration.json").read_text(encoding="utf-8")
+        )
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
+
+
+def reference_path(workspace: Workspace, modality: Modality) -> Path:
+    """Return the file of a modality's training features and thumbnails."""
+    return gates_folder(workspace) / f"{modality.value}-train.safetensors"
+
+
+def probe_path(workspace: Workspace, modality: Modality) -> Path:
+    """Return the file of a modality's lesion probe."""
+    return gates_folder(workspace) / f"{modality.value}-probe.safetensors"
+
+
+def load_reference(workspace: Workspace, modality: Modality, calibration_digest: str) -> Reference:
+    """Return a modality's probe and training images; kept in memory while the digest stays.
+
+    Raises:
+        CheckFailed: a file is missing or damaged.
+    """
+    return _load_reference(reference_path(workspace, modality), probe_path(workspace, modality), calibration_digest)
+
+
+@lru_cache(maxsize=3)
+def _load_reference(path: Path, probe: Path, calibration_digest: str) -> Reference:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            about = file.metadata() or {}
+            features, thumbs = file.get_tensor("features"), file.get_tensor("thumbs")
+    except (OSError, SafetensorError):
+        about = {}
+    if about.get("digest") != calibration_digest:
+        raise CheckFailed(f"{path.name}: missing, damaged or of another calibration; run `equiderm produce` again")
+    ids = tuple(about["image_ids"].split(",")) if about["image_ids"] else ()
+    return Reference(load_probe(probe), ids, features, unit_length(features), thumbs)

@@ -1,0 +1,222 @@
+"""What will be made: one line a stratum, with its tone band and its last attempt. Nothing is written by planning."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.embedding.corpus import read_labels
+from pipelines.produce.calibration import Calibration, read_calibration
+from pipelines.produce.identity import canonical_json, image_key
+from schemas.errors import UserError, WorkspaceError
+from schemas.params import GateParams, Params, SamplerParams
+from schemas.paths import Workspace
+from schemas.strata import QuotaRow, StratumRow
+from schemas.table import read_rows
+from schemas.words import ITA_BANDS_DEG, Lesion, Modality, Split, Support, stratum_name
+
+if TYPE_CHECKING:
+    from pipelines.generators.interface import Generator
+
+Band = tuple[float, float]
+
+REQUEST_LIMITS_DEG: Final[Band] = (-55.0, 70.0)
+REQUEST_INSET_DEG: Final = 2.0
+"""Phantom tones are asked for inside these limits and this far from a band's edge: where phantoms are drawn too."""
+
+MOST_ATTEMPTS: Final = 2**31 - 1
+_LOCK = threading.Lock()
+
+
+class StratumPlan(BaseModel):
+    """One stratum to fill. Frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    modality: Modality
+    fst: int | None
+    lesion: Lesion
+    support: Support
+    quota: int
+    attempts: int  # at most
+    band_deg: Band | None  # what the tone gate accepts, before its tolerance; None: FST unknown
+    request_deg: Band | None  # what is asked of the generator
+
+    @property
+    def name(self) -> str:
+        """Name as in messages, e.g. `phantom/VI/melanoma`."""
+        return stratum_name(self.modality.value, self.fst, self.lesion.value)
+
+    @property
+    def file(self) -> str:
+        """Name as in files, e.g. `phantom-VI-melanoma.parquet`."""
+        return self.name.replace("/", "-").replace("?", "unknown") + ".parquet"
+
+
+class ProductionPlan(BaseModel):
+    """Everything that decides which images are made and kept. Frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    generator: str
+    resolution: int
+    checkpoint_sha256: str
+    settings: dict[str, Any]  # of the sampler, and the seed
+    gates: GateParams
+    calibration: Calibration
+    block: int
+    strata: tuple[StratumPlan, ...]
+
+    def settings_of(self, stratum: StratumPlan) -> dict[str, Any]:
+        """Return what shapes an image of this stratum beside the weights; the ledger keeps it as canonical JSON."""
+        return {**self.settings, "request_deg": list(stratum.request_deg) if stratum.request_deg else None}
+
+    def image_ids(self, stratum: StratumPlan, start: int, stop: int) -> list[str]:
+        """Return the image ids of attempts [start, stop) of a stratum."""
+        settings = self.settings_of(stratum)
+        return [image_key(self.checkpoint_sha256, settings, stratum.name, i) for i in range(start, stop)]
+
+    def sampler_json(self, stratum: StratumPlan) -> str:
+        """Return the ledger's `sampler` column for this stratum."""
+        return canonical_json(self.settings_of(stratum))
+
+
+def plan_production(workspace: Workspace, params: Params, generator: Generator | None = None) -> ProductionPlan:
+    """Return what produce will make.
+
+    Args:
+        generator: used in place of the trained one.
+
+    Raises:
+        UserError: no strata, no gate calibration, an unknown generator, a missing checkpoint, or a quota that no
+            number of attempts can fill.
+    """
+    strata = plan_strata(workspace, params)
+    generator = generator or trained_generator(workspace, params)
+    if generator.resolution != params.ingest.resolution:
+        raise WorkspaceError(
+            f"generator {generator.name} draws {generator.resolution} px, ingest.resolution is "
+            f"{params.ingest.resolution}; they need to be equal; train again or change ingest.resolution"
+        )
+    return ProductionPlan(
+        generator=generator.name,
+        resolution=generator.resolution,
+        checkpoint_sha256=generator.checkpoint_sha256,
+        settings={**generator.settings, "seed": params.produce.seed},
+        gates=params.produce.gates,
+        calibration=read_calibration(workspace, params),
+        block=params.produce.block,
+        strata=tuple(strata),
+    )
+
+
+def plan_strata(workspace: Workspace, params: Params) -> list[StratumPlan]:
+    """Return the strata with a quota, in a fixed order, each checked to be fillable.
+
+    Raises:
+        UserError: stratify has not run, or a quota cannot be filled.
+    """
+    for path in (workspace.quotas, workspace.strata):
+        if not path.is_file():
+            raise WorkspaceError(f"data/strata/{path.name}: not there; run `equiderm stratify` first")
+    bands = {(s.modality, s.fst, s.lesion): s for s in read_rows(workspace.strata, StratumRow)}
+    trained = {(r.modality, r.lesion) for r in read_labels(workspace) if r.split == Split.TRAIN}
+    wanted = [q for q in read_rows(workspace.quotas, QuotaRow) if q.quota > 0]
+    wanted.sort(key=lambda q: (q.modality, q.fst or 0, list(Lesion).index(q.lesion)))
+    plans = []
+    for quota in wanted:
+        stratum = bands.get((quota.modality, quota.fst, quota.lesion))
+        if stratum is None:
+            raise WorkspaceError(
+                f"{_name(quota)}: has a quota but no row in strata.parquet; run `equiderm stratify` again"
+            )
+        plan = _plan_stratum(quota, tone_band(stratum), params)
+        _check_reachable(plan, (quota.modality, quota.lesion) in trained, params)
+        plans.append(plan)
+    return plans
+
+
+def tone_band(stratum: StratumRow) -> Band | None:
+    """Return the ITA an image of the stratum may have, degrees: the phantoms' definition, or 5-95% of real photos."""
+    if stratum.fst is None:
+        return None
+    if stratum.modality == Modality.PHANTOM:
+        return ITA_BANDS_DEG[stratum.fst]
+    if stratum.ita_p05 is None or stratum.ita_p95 is None:
+        return None
+    return (stratum.ita_p05, stratum.ita_p95)
+
+
+def request_band(modality: Modality, band: Band | None) -> Band | None:
+    """Return the ITA to ask the generator for, degrees: the band itself, on phantoms kept off its edges."""
+    if band is None:
+        return None
+    low, high = band
+    if modality == Modality.PHANTOM:
+        low = max(low + REQUEST_INSET_DEG, REQUEST_LIMITS_DEG[0])
+        high = min(high - REQUEST_INSET_DEG, REQUEST_LIMITS_DEG[1])
+    return (round(low, 3), round(high, 3))
+
+
+def _plan_stratum(quota: QuotaRow, band: Band | None, params: Params) -> StratumPlan:
+    return StratumPlan(
+        modality=quota.modality,
+        fst=quota.fst,
+        lesion=quota.lesion,
+        support=quota.support,
+        quota=quota.quota,
+        attempts=math.ceil(quota.quota * params.produce.max_attempts_per_image),
+        band_deg=band,
+        request_deg=request_band(quota.modality, band),
+    )
+
+
+def _check_reachable(plan: StratumPlan, lesion_seen: bool, params: Params) -> None:
+    """Raise UserError if no run of attempts can fill the stratum."""
+    per_image = params.produce.max_attempts_per_image
+    if plan.attempts < plan.quota or plan.attempts > MOST_ATTEMPTS:
+        raise UserError(
+            f"stratum {plan.name}: quota {plan.quota} needs {plan.quota} attempts or more, at most {MOST_ATTEMPTS}; "
+            f"max_attempts_per_image {per_image:g} gives {plan.attempts}; change it or the quota"
+        )
+    if not lesion_seen:
+        raise UserError(
+            f"stratum {plan.name}: quota {plan.quota}, but no real training image shows {plan.lesion.value}, so the "
+            "lesion gate can pass none; add a source or set stratify.quotas.unsupported: refuse"
+        )
+    if plan.fst is not None and plan.band_deg is None:
+        raise UserError(
+            f"stratum {plan.name}: quota {plan.quota}, but no real training image of this skin type has a measured "
+            "tone, so there is no band to ask for; add a source or set stratify.quotas.unsupported: refuse"
+        )
+
+
+def _name(quota: QuotaRow) -> str:
+    return f"stratum {stratum_name(quota.modality.value, quota.fst, quota.lesion.value)}"
+
+
+def trained_generator(workspace: Workspace, params: Params) -> Generator:
+    """Return the generator that `produce.generator` names, loaded once a process.
+
+    Raises:
+        UserError: its name is unknown, or its checkpoint is missing or damaged.
+    """
+    from pipelines.generators.registry import entry
+
+    name = params.produce.generator
+    entry(name)
+    folder = workspace.model(name)
+    stamps: Sequence[int] = [p.stat().st_mtime_ns for p in sorted(folder.glob("*.safetensors"))]
+    with _LOCK:  # two workers must not both load it
+        return _load(folder, canonical_json(params.produce.sampler.model_dump()), tuple(stamps))
+
+
+@lru_cache(maxsize=2)
+def _load(folder: Path, sampler: str, stamps: tuple[int, ...]) -> Generator:  # noqa: ARG001 (stamps: part of the cache key)
+    from pipelines.generators.registry import load_generator
+
+    return load_generator(folder, SamplerParams.model_validate_json(sampler))

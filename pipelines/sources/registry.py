@@ -1,0 +1,48 @@
+"""Adapters by name. A new one is a file here with `open_reader`; its parameters, labels and licence are in schemas."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, cast
+
+from pipelines.sources.interface import SourceReader
+from schemas.errors import SourceError
+from schemas.licences import DATASETS
+from schemas.params import Params, Source
+from schemas.paths import Workspace
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+"""What a source may be called."""
+
+
+def open_source(name: str, source: Source, workspace: Workspace) -> SourceReader:
+    """Return the source, opened and checked.
+
+    Args:
+        name: its name under `sources.use` in params.yaml.
+        source: its parameters.
+        workspace: relative paths are taken from here.
+
+    Raises:
+        SourceError: its adapter is not here, or its folder, table, columns or images are missing.
+    """
+    if not NAME.fullmatch(name):
+        # The name becomes part of file names.
+        raise SourceError(
+            f"sources.use: {name!r} as a name; needs a-z, 0-9, _ and -, a letter first; rename the source"
+        )
+    if source.adapter not in DATASETS:
+        raise SourceError(
+            f"sources.use.{name}: no adapter {source.adapter}; there are {', '.join(sorted(DATASETS))}; use one"
+        )
+    # The adapter's name is its module's name, so that adding a file is all it takes.
+    module = importlib.import_module(f"pipelines.sources.{source.adapter}")
+    return cast(SourceReader, module.open_reader(name, source, workspace))
+
+
+def open_sources(workspace: Workspace, params: Params) -> Mapping[str, SourceReader]:
+    """Return every source of params.yaml, opened, in its order; raises SourceError as `open_source` does."""
+    return MappingProxyType({name: open_source(name, s, workspace) for name, s in params.sources.use.items()})

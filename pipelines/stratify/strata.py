@@ -1,0 +1,100 @@
+"""The stratify stage: the catalog in; splits, strata and quotas out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from pipelines.stratify.grouping import cuts, label_groups
+from pipelines.stratify.query import catalog_files, connect, stream, write_stream
+from pipelines.stratify.quotas import allocate
+from schemas.catalog import CatalogRow
+from schemas.params import Params, StratifyParams
+from schemas.paths import Workspace
+from schemas.strata import QuotaRow, StratumRow
+from schemas.table import from_table, read_table, to_table
+from schemas.words import Support
+
+
+class StratifyResult(BaseModel):
+    """Who is there, who is missing, and what will be made of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    strata: tuple[StratumRow, ...]
+    quotas: tuple[QuotaRow, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def totals(self) -> dict[str, int]:
+        """Images by split, strata by support level, and synthetic images needed, to make, and short of the need."""
+        need, quota = sum(q.need for q in self.quotas), sum(q.quota for q in self.quotas)
+        return {
+            "real": sum(s.n_real for s in self.strata),
+            "train": sum(s.n_train for s in self.strata),
+            "validation": sum(s.n_validation for s in self.strata),
+            "test": sum(s.n_test for s in self.strata),
+            "strata": len(self.strata),
+            **{level.value: sum(s.support is level for s in self.strata) for level in Support},
+            "need": need,
+            "quota": quota,
+            "shortfall": need - quota,
+        }
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def summary(self) -> str:
+        """The result in one line."""
+        t = self.totals
+        return (
+            f"{t['real']} images (train {t['train']}, validation {t['validation']}, test {t['test']}) "
+            f"in {t['strata']} strata ({t['supported']} supported, {t['borrowed']} borrowed, "
+            f"{t['unsupported']} unsupported); {t['quota']} synthetic images to make of {t['need']} needed"
+        )
+
+
+def stratify(workspace: Workspace, params: Params) -> StratifyResult:
+    """Return strata and quotas of the catalog, after writing data/strata/{catalog,strata,quotas}.parquet.
+
+    The same catalog and params give the same bytes. The three files appear together, once all are written.
+
+    Raises:
+        WorkspaceError: there is no catalog; run ingest first.
+        CheckFailed: a catalog file has other columns than CatalogRow.
+    """
+    files = catalog_files(workspace, "stratify")
+    read_table([Path(f) for f in files], CatalogRow, columns=["mask"])  # the cheapest column; the columns are checked
+    goals = (workspace.splits, workspace.strata, workspace.quotas)
+    partials = {goal: goal.with_name(f".{goal.name}.partial") for goal in goals}
+    workspace.splits.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_splits(workspace, files, params.stratify, partials[workspace.splits])
+        strata = _count_strata(workspace, params.stratify, partials[workspace.splits])
+        quotas = allocate(strata, params.stratify)
+        write_stream(iter([to_table(strata, StratumRow)]), StratumRow, partials[workspace.strata])
+        write_stream(iter([to_table(quotas, QuotaRow)]), QuotaRow, partials[workspace.quotas])
+        for goal, partial in partials.items():
+            partial.replace(goal)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+    return StratifyResult(strata=tuple(strata), quotas=tuple(quotas))
+
+
+def _write_splits(workspace: Workspace, files: list[str], params: StratifyParams, path: Path) -> None:
+    train, validation = cuts(params.split)
+    given = {"catalog": files, "seed": str(params.seed), "train_below": train, "validation_below": validation}
+    with connect(workspace) as con:
+        label_groups(con, files)
+        write_stream(stream(con, "splits", given, CatalogRow), CatalogRow, path)
+
+
+def _count_strata(workspace: Workspace, params: StratifyParams, splits: Path) -> list[StratumRow]:
+    given = {
+        "catalog": [str(splits)],
+        "supported": params.support.supported,
+        "borrowed": params.support.borrowed,
+    }
+    with connect(workspace) as con:
+        return [row for table in stream(con, "strata", given, StratumRow) for row in from_table(table, StratumRow)]

@@ -1,0 +1,102 @@
+"""The training set in memory, and which of its images make up step k: a function of (seed, k) and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.generators.conditioning import encode
+from pipelines.generators.interface import Condition
+from pipelines.imaging.normalise import decode_png
+from schemas.catalog import CatalogRow, PixelRow
+from schemas.errors import CheckFailed
+from schemas.paths import Workspace
+from schemas.table import read_rows, read_table
+from schemas.words import Split
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Images and conditions. `digest` names the content, whatever the row order on disk."""
+
+    pixels: Tensor  # uint8 (n, r, r, 3)
+    codes: Tensor  # float32 (n, 4)
+    conditions: Sequence[Condition]
+    weights: NDArray[np.float64]  # probability of each image in a batch
+    digest: str
+
+    @property
+    def resolution(self) -> int:
+        return int(self.pixels.shape[1])
+
+    def indices(self, seed: int, step: int, size: int) -> NDArray[np.int64]:
+        """Return the images of one global batch, drawn with replacement by `weights`."""
+        rng = np.random.default_rng([seed, step, 0xDA7A])
+        return rng.choice(len(self.weights), size=size, p=self.weights)
+
+
+def resampling(conditions: Sequence[Condition], power: float) -> NDArray[np.float64]:
+    """Return each image's probability, proportional to n^-power for a stratum of n images.
+
+    A stratum's share of a batch is then proportional to n^(1 - power): 0 keeps the data's shares, 1 makes all equal.
+    """
+    strata = [(c.modality, c.fst, c.lesion) for c in conditions]
+    sizes = Counter(strata)
+    weights = np.array([sizes[s] ** -power for s in strata], np.float64)
+    return np.asarray(weights / weights.sum())
+
+
+def training_set(pixels: NDArray[np.uint8], conditions: Sequence[Condition], power: float, digest: str) -> TrainingSet:
+    """Return a training set from arrays."""
+    return TrainingSet(torch.from_numpy(pixels), encode(conditions), conditions, resampling(conditions, power), digest)
+
+
+def load_training_set(workspace: Workspace, power: float) -> TrainingSet:
+    """Return the `train` split with its pixels.
+
+    Raises:
+        CheckFailed: the split is empty, or pixels are missing.
+    """
+    rows = sorted(
+        (r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN), key=lambda r: r.image_id
+    )
+    if not rows:
+        raise CheckFailed(
+            "train: 0 images in the train split, at least 1 is needed; add a source or raise stratify.split.train"
+        )
+    wanted = {r.image_id for r in rows}
+    table = read_table(workspace.images, PixelRow, columns=["image_id", "image"])
+    found = {
+        i: image["bytes"]
+        for i, image in zip(table["image_id"].to_pylist(), table["image"].to_pylist(), strict=True)
+        if i in wanted
+    }
+    if missing := sorted(wanted - set(found)):
+        raise CheckFailed(
+            f"train: {len(missing)} images have no pixels (first: {missing[0]}); run `equiderm ingest` again"
+        )
+    conditions = [Condition(r.modality, r.fst, r.lesion, r.ita_deg) for r in rows]
+    digest = hashlib.sha256(
+        "\n".join(f"{r.image_id} {r.fst} {r.lesion} {r.ita_deg}" for r in rows).encode()
+    ).hexdigest()
+    pixels = np.stack([decode_png(found[r.image_id]) for r in rows])
+    return training_set(pixels, conditions, power, digest)
+
+
+def turned(pixels: Tensor, rng: torch.Generator) -> Tensor:
+    """Return each picture (n, r, r, 3) in one of its 8 flips and quarter turns: lesions have no up."""
+    pose = torch.randint(0, 8, (len(pixels),), generator=rng)
+    result = pixels.clone()
+    for p in range(8):
+        chosen = pose == p
+        if bool(chosen.any()):
+            part = torch.rot90(pixels[chosen], p % 4, dims=(1, 2))
+            result[chosen] = part.flip(2) if p >= 4 else part
+    return result

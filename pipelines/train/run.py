@@ -1,0 +1,177 @@
+"""Train one generator on the workspace's training split and leave a checkpoint with its log, sheets and card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import nn
+
+from pipelines.generators.checkpoint import CONFIG, load_checkpoint, save_checkpoint
+from pipelines.generators.conditioning import Conditioner
+from pipelines.generators.interface import Recipe
+from pipelines.generators.registry import BASE, entry
+from pipelines.imaging.spectral import BLOCK, Spectral
+from pipelines.train.card import write_card
+from pipelines.train.data import TrainingSet, load_training_set
+from pipelines.train.loop import Budget, Run, fit
+from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
+from pipelines.train.state import discard_state
+from schemas.catalog import CatalogRow
+from schemas.errors import CheckpointError, ParamsError
+from schemas.params import DiffusionParams, GanParams, Params
+from schemas.paths import Workspace
+from schemas.table import read_rows, write_table
+from schemas.words import Lesion, Modality, Split
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left behind."""
+
+    generator: str
+    folder: Path
+    checkpoint_sha256: str
+    images: int
+    training_images: int
+    start: str
+    reused: bool
+
+
+def train_generator(
+    name: str, workspace: Workspace, params: Params, on_progress: Progress = lambda _: None
+) -> TrainResult:
+    """Train `name` to its budget; a finished run with the same content is kept, a killed one goes on where it was.
+
+    Raises:
+        ParamsError: there is no such generator.
+        CheckpointError: `start: base` and the base does not fit the resolution, or is missing or damaged.
+        CheckFailed: the training split is empty, or a loss was not finite.
+    """
+    make = entry(name).recipe
+    own: DiffusionParams | GanParams = getattr(params.train, name)
+    data = load_training_set(workspace, params.train.resample_power)
+    if data.resolution % (4 * BLOCK):
+        raise ParamsError(
+            f"ingest.resolution: got {data.resolution} px; {name} needs a multiple of {4 * BLOCK}; use 64"
+        )
+    folder = workspace.model(name)
+    key = _content_key(name, params, own, data)
+    if (done := _finished(name, folder, key)) is not None:
+        return TrainResult(name, folder, done["sha256"], done["images"], len(data.conditions), own.start, True)
+    torch.manual_seed(params.train.seed)
+    recipe = make(own, data.resolution)
+    start_from(recipe, data, own.start)
+    conditions = sheet_conditions(data)
+
+    def saved(run: Run) -> None:
+        snapshot_sheet(recipe, run.average, conditions, run.images, folder)
+
+    run = fit(
+        recipe, data, _budget(own), seed=params.train.seed, key=key, state=folder / "state",
+        mixed_precision=own.mixed_precision, on_log=on_progress, on_save=saved,
+    )  # fmt: skip
+    digest = _finish(recipe, run, data, folder, _about(recipe, run, own, data, key, workspace))
+    return TrainResult(name, folder, digest, run.images, len(data.conditions), own.start, False)
+
+
+def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
+    """Give an untrained recipe its first weights: the shipped base's, or random ones with the data's spectral scale.
+
+    Raises:
+        CheckpointError: the base is missing, damaged, or of another resolution.
+    """
+    if start == "scratch":
+        for module in recipe.net.modules():
+            if isinstance(module, Spectral):
+                module.fit(data.pixels[:4000])
+        return
+    folder = BASE / recipe.name
+    checkpoint = load_checkpoint(folder, recipe.name)
+    if checkpoint.config["resolution"] != data.resolution:
+        raise CheckpointError(
+            f"base {recipe.name}: made at {checkpoint.config['resolution']} px, the catalog is at {data.resolution} px; "
+            f"set ingest.resolution to {checkpoint.config['resolution']} or train.{recipe.name}.start to scratch"
+        )
+    checkpoint.load_into(nn.ModuleDict({n: recipe.net.get_submodule(n) for n in recipe.exported}))
+    if rest := {n: c for n, c in recipe.net.named_children() if n not in recipe.exported}:
+        load_checkpoint(folder / "rest", f"{recipe.name}-rest").load_into(nn.ModuleDict(rest))
+    for module in recipe.net.modules():
+        if isinstance(module, Conditioner):
+            module.adopt(Modality.PHANTOM, [Lesion(x) for x in checkpoint.config["lesions"]])
+
+
+def _budget(own: DiffusionParams | GanParams) -> Budget:
+    gan = isinstance(own, GanParams)
+    return Budget(
+        own.images, own.batch, own.learning_rate, 0 if isinstance(own, GanParams) else own.warmup_images,
+        own.ema_halflife_images, own.log_every, own.sheet_every_images, betas=(0.0, 0.99) if gan else (0.9, 0.99),
+    )  # fmt: skip
+
+
+def _content_key(name: str, params: Params, own: DiffusionParams | GanParams, data: TrainingSet) -> str:
+    """Return a digest of everything the weights depend on, but for the code (dvc.yaml lists that)."""
+    base = (
+        (BASE / name / CONFIG).read_text(encoding="utf-8")
+        if own.start == "base" and (BASE / name / CONFIG).is_file()
+        else ""
+    )
+    parts = [name, own.model_dump_json(), str(params.train.seed), str(params.train.resample_power), data.digest, base]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _finished(name: str, folder: Path, key: str) -> dict[str, Any] | None:
+    """Return the config of a finished, undamaged run with this content, or None."""
+    try:
+        config = load_checkpoint(folder, name).config
+    except CheckpointError:
+        return None
+    return config if config.get("content_key") == key and (folder / "card.md").is_file() else None
+
+
+def _about(
+    recipe: Recipe, run: Run, own: DiffusionParams | GanParams, data: TrainingSet, key: str, workspace: Workspace
+) -> dict[str, Any]:
+    rows = [r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN]
+    return {
+        **recipe.config(),
+        "content_key": key,
+        "data_digest": data.digest,
+        "images": run.images,
+        "training_images": len(data.conditions),
+        "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
+        "start": own.start,
+        "params": own.model_dump(mode="json"),
+        "sources": sorted({r.source for r in rows}),
+        "licences": sorted({r.licence for r in rows}),
+        "lesions": sorted({str(r.lesion) for r in rows}),
+        "fst": sorted({r.fst for r in rows if r.fst is not None}),
+    }
+
+
+def _finish(recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: dict[str, Any]) -> str:
+    """Write the outputs, the card last: its presence says the run is whole."""
+    (folder / "card.md").unlink(missing_ok=True)
+    digest = save_checkpoint(exported(recipe, run.average), about, folder)
+    write_table(pa.Table.from_pylist(run.log), folder / "losses.parquet")
+    title = f"{recipe.name}, {run.images:,} images seen on {len(data.conditions):,}"
+    draw_sheet(folder, sheet_conditions(data), title, folder / "sheets" / "final.png")
+    shutil.rmtree(folder / "snapshot", ignore_errors=True)
+    discard_state(folder / "state")
+    write_card({**about, "sha256": digest}, run.log, folder / "card.md")
+    return digest
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return a finished run's config as stored."""
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return config

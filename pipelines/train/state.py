@@ -1,0 +1,79 @@
+"""A training run's whole state on disk: weights, average, optimisers, step. Safetensors only; the last two are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from schemas.table import write_bytes, write_text
+
+KEPT = 2
+
+
+def save_state(
+    folder: Path, key: str, step: int, net: nn.Module, average: nn.Module, optimisers: Sequence[torch.optim.Optimizer],
+    log: list[dict[str, Any]],
+) -> None:  # fmt: skip
+    """Write the state after `step` steps and drop older ones; a reader never sees a part of it."""
+    tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    for number, optimiser in enumerate(optimisers):
+        for index, moments in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
+    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    write_bytes(data, folder / f"{step:09d}.safetensors")
+    about = {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "log": log}
+    write_text(json.dumps(about), folder / f"{step:09d}.json")
+    for old in sorted(folder.glob("*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def load_state(
+    folder: Path, key: str, net: nn.Module, average: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+) -> tuple[int, list[dict[str, Any]]]:
+    """Restore the newest undamaged state of this run and return (steps done, log); (0, []) if there is none.
+
+    A state of another run (`key` differs) is ignored; one whose digest is wrong is passed over for the one before it.
+    """
+    for about_file in sorted(folder.glob("*.json"), reverse=True):
+        try:
+            about = json.loads(about_file.read_text(encoding="utf-8"))
+            data = about_file.with_suffix(".safetensors").read_bytes()
+            if about["key"] != key or hashlib.sha256(data).hexdigest() != about["sha256"]:
+                continue
+            tensors = load(data)
+        except (OSError, ValueError, KeyError, SafetensorError):
+            continue
+        _restore(tensors, net, average, optimisers)
+        return int(about["step"]), list(about["log"])
+    return 0, []
+
+
+def discard_state(folder: Path) -> None:
+    """Remove the states of a finished run."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _restore(
+    tensors: dict[str, Tensor], net: nn.Module, average: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+) -> None:
+    net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    average.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
+    for number, optimiser in enumerate(optimisers):
+        prefix = f"optimiser.{number}."
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(prefix):
+                index, moment = name.removeprefix(prefix).split(".")
+                moments.setdefault(int(index), {})[moment] = tensor
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})

@@ -1,0 +1,54 @@
+"""Rows written by ingest and stratify: the catalog, its pixels, and the quarantine for everything that did not enter."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.table import Float32, Image, Int8, Int32, Row
+from schemas.words import FstSource, Lesion, Modality, Split
+
+
+class CatalogRow(Row):
+    """One real image that entered. `ita_deg` is measured, `fst` comes from a person; neither is derived from the other."""
+
+    image_id: str = Field(description="first 24 hex digits of sha256 over the normalised pixels")
+    source: str
+    source_row_id: str = Field(description="the publisher's own key for the row")
+    source_sha256: str = Field(description="sha256 of the source file's bytes")
+    patient_id: str | None = Field(description="salted hash; null where the publisher names none")
+    lesion_id: str | None = Field(description="salted hash; null where the publisher names none")
+    modality: Modality
+    lesion: Lesion
+    lesion_raw: str
+    fst: Int8 | None = Field(ge=1, le=6, description="Fitzpatrick skin type 1-6, from a person; null if unknown")
+    fst_source: FstSource | None
+    ita_deg: Float32 | None = Field(description="individual typology angle of the skin around the lesion, degrees")
+    ita_pixels: Int32 = Field(ge=0, description="skin pixels the ITA was measured on")
+    mask: bool = Field(description="whether the publisher gives a lesion mask for it")
+    width: Int32 = Field(gt=0, description="of the source file, after EXIF rotation, px")
+    height: Int32 = Field(gt=0, description="of the source file, after EXIF rotation, px")
+    licence: str
+    licence_allows: list[str] = Field(description="subset of commercial, share, derive")
+    site: str | None
+    age_band: str | None = Field(description="decade, e.g. 40-49")
+    sex: str | None
+    split: Split | None = Field(description="null until stratify")
+    dup_cluster: str | None
+
+
+class PixelRow(Row):
+    """The normalised pixels of one catalog row: square, sRGB, 8 bits, PNG."""
+
+    image_id: str
+    image: Image
+    mask: Image | None = Field(description="lesion mask at the same size, PNG mode L, 0 or 255")
+
+
+class QuarantineRow(Row):
+    """One source row or file that did not enter. Rows in = catalog + quarantine."""
+
+    source: str
+    source_row_id: str
+    code: str = Field(description="short stable reason, e.g. image_missing")
+    message: str
+    raw: str = Field(description="the source row as JSON")

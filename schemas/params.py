@@ -1,0 +1,312 @@
+"""params.yaml as types. Unknown keys, wrong types and impossible values stop a build before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.errors import ParamsError
+from schemas.words import Lesion
+
+P = TypeVar("P", bound="Section")
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every part of params.yaml: frozen, no unknown keys, no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_number_is_a_yes(cls, data: Any) -> Any:
+        named = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if isinstance(value, bool) and named.get(key, bool) is not bool:  # pydantic would read 1 or 0
+                raise ValueError(f"{key} is {value}; it needs another value than yes or no")
+        return data
+
+
+class PhantomSource(Section):
+    """The embedded default: phantoms drawn by the project itself, with exact truth."""
+
+    adapter: Literal["phantom"] = "phantom"
+    count: int = Field(1200, ge=1, le=1_000_000, description="images to draw")
+    seed: int = Field(7, ge=0)
+    resolution: int = Field(64, ge=32, le=512, description="px")
+    fst_shares: tuple[Share, Share, Share, Share, Share, Share] = Field(
+        (0.22, 0.36, 0.28, 0.07, 0.045, 0.025), description="FST I-VI; IV-VI under 15% like the public sets"
+    )
+    lesion_shares: dict[Lesion, Share] = Field(
+        default={
+            Lesion.NEVUS: 0.46,
+            Lesion.MELANOMA: 0.14,
+            Lesion.BASAL_CELL_CARCINOMA: 0.22,
+            Lesion.SEBORRHOEIC_KERATOSIS: 0.18,
+        }
+    )
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> PhantomSource:
+        for name, total in (("fst_shares", sum(self.fst_shares)), ("lesion_shares", sum(self.lesion_shares.values()))):
+            if abs(total - 1) > 1e-6:
+                raise ValueError(f"{name} sum to {total:g}; they need to sum to 1")
+        return self
+
+
+class PadUfes20Source(Section):
+    """PAD-UFES-20 in its publisher's layout: metadata.csv, images/, and masks/ where present."""
+
+    adapter: Literal["pad_ufes_20"]
+    path: str = Field(description="folder, relative to the workspace")
+
+
+class Ham10000Source(Section):
+    """HAM10000 in its publisher's layout: HAM10000_metadata.csv and images/."""
+
+    adapter: Literal["ham10000"]
+    path: str = Field(description="folder, relative to the workspace")
+
+
+Source = Annotated[PhantomSource | PadUfes20Source | Ham10000Source, Field(discriminator="adapter")]
+
+
+class SourcesParams(Section):
+    """Where images come from. Each name is the `source` column of the catalog."""
+
+    use: dict[str, Source] = Field(min_length=1)
+
+
+class IngestParams(Section):
+    """How files become normalised pixels."""
+
+    resolution: int = Field(64, ge=16, le=1024, description="side of the square normalised image, px")
+    max_pixels: int = Field(50_000_000, ge=1, description="larger files are quarantined as decompression bombs")
+    max_bytes: int = Field(200_000_000, ge=1, description="larger files are quarantined")
+    shard_rows: int = Field(500, ge=1, le=100_000, description="catalog rows a shard")
+    workers: int = Field(2, ge=1, le=64, description="shards at once")
+    salt: str = Field("equiderm", min_length=1, description="per workspace; hashed into patient and lesion ids")
+
+
+class ValidateParams(Section):
+    """Limits for the expectations under schemas/expectations."""
+
+    min_rows: int = Field(100, ge=1)
+    max_quarantine_share: Share = Field(1.0, description="of all source rows")
+
+
+class SplitShares(Section):
+    """Shares of patients in each split."""
+
+    train: Share = 0.7
+    validation: Share = 0.1
+    test: Share = 0.2
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> SplitShares:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + validation + test is {total:g}; it needs to be 1")
+        return self
+
+
+class SupportLevels(Section):
+    """Least real images for each support level; below `borrowed` a stratum is unsupported."""
+
+    supported: int = Field(100, ge=1)
+    borrowed: int = Field(25, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SupportLevels:
+        if self.borrowed > self.supported:
+            raise ValueError(f"borrowed {self.borrowed} is above supported {self.supported}; lower borrowed")
+        return self
+
+
+class QuotaParams(Section):
+    """How many images of each stratum a balanced set needs."""
+
+    policy: Literal["equal"] = "equal"
+    per_stratum: int = Field(40, ge=0, le=10**9, description="real training + synthetic images wanted in each stratum")
+    max_images: int = Field(10**6, ge=0, le=10**9, description="most synthetic images in all; by largest remainder")
+    max_synthetic_per_real: float = Field(
+        10.0, gt=0, le=10**6, description="per stratum; published gains saturate near 10"
+    )
+    unsupported: Literal["refuse", "make"] = Field("refuse", description="what to do below the support floor")
+
+
+class StratifyParams(Section):
+    """Splits, strata and quotas."""
+
+    seed: int = Field(17, ge=0)
+    split: SplitShares = SplitShares()
+    support: SupportLevels = SupportLevels()
+    quotas: QuotaParams = QuotaParams()
+
+
+class LossWeights(Section):
+    """Condition dropout: the share of training images whose tone, lesion or both are replaced by null."""
+
+    drop_tone: Share = 0.1
+    drop_lesion: Share = 0.1
+    drop_both: Share = 0.05
+
+
+class DiffusionParams(Section):
+    """Conditional diffusion: v-prediction, zero terminal SNR, EMA."""
+
+    images: int = Field(6000, ge=1, description="training images seen (not epochs)")
+    batch: int = Field(48, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    warmup_images: int = Field(500, ge=0)
+    ema_halflife_images: float = Field(1500, gt=0)
+    dropout: LossWeights = LossWeights()
+    mixed_precision: Literal["no", "bf16"] = "bf16"
+    start: Literal["base", "scratch"] = "base"
+    log_every: int = Field(10, ge=1, description="steps")
+    sheet_every_images: int = Field(2000, ge=1)
+
+
+class GanParams(Section):
+    """Conditional GAN: projection discriminator, hinge loss, R1, EMA."""
+
+    images: int = Field(6000, ge=1, description="real images seen by the discriminator")
+    batch: int = Field(48, ge=2)
+    learning_rate: float = Field(1e-4, gt=0)
+    ema_halflife_images: float = Field(1500, gt=0)
+    r1_gamma: float = Field(1.0, ge=0)
+    r1_every: int = Field(8, ge=1, description="steps")
+    mixed_precision: Literal["no", "bf16"] = "no"
+    start: Literal["base", "scratch"] = "base"
+    log_every: int = Field(10, ge=1, description="steps")
+    sheet_every_images: int = Field(2000, ge=1)
+
+
+class TrainParams(Section):
+    """Generators to train; each name under `use` is a stage `train@<name>`."""
+
+    seed: int = Field(11, ge=0)
+    resample_power: float = Field(
+        0.5, ge=0, le=1, description="a stratum of n images is drawn in proportion to n^(1-power)"
+    )
+    diffusion: DiffusionParams = DiffusionParams()
+    gan: GanParams = GanParams()
+
+
+class SamplerParams(Section):
+    """How a diffusion checkpoint is sampled."""
+
+    steps: int = Field(16, ge=1, le=1000)
+    guidance_tone: float = Field(1.5, ge=0, description="1 is none")
+    guidance_lesion: float = Field(2.0, ge=0, description="1 is none")
+    guidance_until: Share = Field(0.8, description="share of the steps, from the noisy end, that are guided")
+
+
+class GateParams(Section):
+    """Thresholds of the gates, cheapest first."""
+
+    min_std: float = Field(4.0, ge=0, le=128, description="blank below this standard deviation of the pixels, 0-255")
+    max_saturated: Share = Field(0.35, description="share of pixels at 0 or 255")
+    tone_tolerance_deg: float = Field(3.0, ge=0, le=90, description="degrees outside the requested ITA band still kept")
+    lesion_min_probability: Share = Field(0.5, description="of the requested lesion, by the probe")
+    copy_quantile: Share = Field(
+        0.01, description="quantile of held-out real images' distance to training images below which an image is a copy"
+    )
+    duplicate_bits: int = Field(
+        4, ge=0, le=64, description="difference-hash bits at or under which two kept images are one"
+    )
+
+
+class ProduceParams(Section):
+    """Mass production of exactly the quotas."""
+
+    seed: int = Field(23, ge=0)
+    generator: str = "diffusion"
+    block: int = Field(24, ge=1, le=4096, description="attempts a block: the unit of work and of resume")
+    max_attempts_per_image: float = Field(5.0, ge=1, description="per stratum; beyond it the rest is a shortfall")
+    workers: int = Field(1, ge=1, le=64, description="blocks at once")
+    sampler: SamplerParams = SamplerParams()
+    gates: GateParams = GateParams()
+
+
+class EvaluateParams(Section):
+    """What is measured on the finished production."""
+
+    seed: int = Field(29, ge=0)
+    bootstrap: int = Field(400, ge=10, le=100_000, description="resamples for each interval")
+    interval: float = Field(0.95, gt=0, lt=1)
+    min_images: int = Field(50, ge=2, description="KID needs at least this many of each kind")
+    min_images_fd: int = Field(2000, ge=2, description="FD is reported only from this many of each kind")
+
+
+class ReleaseParams(Section):
+    """What is shipped."""
+
+    name: str = Field("balanced", pattern=r"^[a-z][a-z0-9_-]{0,63}$")
+    version: str = Field("0.1.0", pattern=r"^\d+\.\d+\.\d+$")
+    shard_rows: int = Field(1000, ge=1)
+    row_group_rows: int = Field(128, ge=64, le=256)
+    sheet_per_cell: int = Field(3, ge=1, le=16, description="images in each cell of the contact sheet")
+    contact: str = Field("", description="shown in the datasheet")
+
+
+class Params(Section):
+    """The whole of params.yaml. Each section is the stage of that name."""
+
+    sources: SourcesParams
+    ingest: IngestParams = IngestParams()
+    validate_: ValidateParams = Field(ValidateParams(), alias="validate")
+    stratify: StratifyParams = StratifyParams()
+    train: TrainParams = TrainParams()
+    produce: ProduceParams = ProduceParams()
+    evaluate: EvaluateParams = EvaluateParams()
+    release: ReleaseParams = ReleaseParams()
+
+
+def parse_params(data: Any, origin: str) -> Params:
+    """Return checked parameters.
+
+    Raises:
+        ParamsError: naming every wrong key, what it holds and what it needs.
+    """
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        raise ParamsError(f"{origin}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+
+def load_params(path: Path) -> Params:
+    """Return the parameters in a YAML file.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or holds a wrong key or value.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path.name}: no such file; a workspace needs one; copy the project's params.yaml")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path.name}: not readable as YAML ({str(error).splitlines()[0]}); fix the file") from None
+    return parse_params(data, path.name)
+
+
+def _explain(error: Any) -> str:
+    loc = [str(part) for part in error["loc"] if part != "[key]"]
+    if loc[:2] == ["sources", "use"]:
+        del loc[3:4]  # pydantic names the adapter here; params.yaml does not
+    where, got = ".".join(loc), error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown key {where} = {got!r}; remove it or check its spelling"
+        case "missing":
+            return f"{where}: missing; add it"
+        case "model_type" | "dict_type":
+            return f"{where or 'the whole file'}: got {got!r}; needs keys with values"
+        case "union_tag_not_found" | "union_tag_invalid":
+            known = error["ctx"].get("expected_tags", "'phantom', 'pad_ufes_20', 'ham10000'")
+            return f"{where}.adapter: got {error['ctx'].get('tag')!r}; needs one of {known}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: got {got!r}; {message[0].lower()}{message[1:]}"

@@ -1,0 +1,102 @@
+"""Where everything lies, relative to the workspace. Said here once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import WorkspaceError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A checkout that is being built in. Every path the factory reads or writes is a property of it."""
+
+    root: Path
+
+    @classmethod
+    def here(cls, start: Path | None = None) -> Workspace:
+        """Return the workspace holding `start` (default: the current folder).
+
+        Raises:
+            WorkspaceError: no folder upwards holds both params.yaml and dvc.yaml.
+        """
+        origin = (start or Path.cwd()).resolve()
+        for folder in (origin, *origin.parents):
+            if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+                return cls(folder)
+        raise WorkspaceError(
+            f"{origin}: no params.yaml and dvc.yaml here or above; a workspace needs both; run inside a clone of the project"
+        )
+
+    def path(self, relative: str) -> Path:
+        """Return a path given in params.yaml, taken relative to the workspace."""
+        return (self.root / relative).resolve()
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def state(self) -> Path:
+        """Locks, the local Prefect server's database, logs: never part of a result."""
+        return self.root / ".equiderm"
+
+    @property
+    def sources(self) -> Path:
+        return self.root / "data/sources.json"
+
+    @property
+    def catalog(self) -> Path:
+        return self.root / "data/catalog"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "data/images"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "data/quarantine"
+
+    @property
+    def validation(self) -> Path:
+        return self.root / "data/validation"
+
+    @property
+    def strata(self) -> Path:
+        return self.root / "data/strata/strata.parquet"
+
+    @property
+    def quotas(self) -> Path:
+        return self.root / "data/strata/quotas.parquet"
+
+    @property
+    def splits(self) -> Path:
+        return self.root / "data/strata/catalog.parquet"
+
+    def model(self, generator: str) -> Path:
+        return self.root / "models" / generator
+
+    @property
+    def production(self) -> Path:
+        return self.root / "production"
+
+    @property
+    def blocks(self) -> Path:
+        return self.production / "blocks"
+
+    @property
+    def ledger(self) -> Path:
+        return self.production / "ledger"
+
+    @property
+    def shards(self) -> Path:
+        return self.production / "shards"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"

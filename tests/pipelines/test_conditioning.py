@@ -1,0 +1,58 @@
+"""Conditions as codes: unknown is not null, and tone and lesion are dropped apart."""
+
+from __future__ import annotations
+
+import torch
+
+from pipelines.generators.conditioning import (
+    FST_NULL,
+    FST_UNKNOWN,
+    ITA_NULL,
+    ITA_UNKNOWN,
+    Conditioner,
+    drop,
+    encode,
+    without_lesion,
+    without_tone,
+)
+from pipelines.generators.interface import Condition
+from schemas.words import Lesion, Modality
+
+KNOWN = Condition(Modality.PHANTOM, 6, Lesion.MELANOMA, -40.0)
+UNKNOWN = Condition(Modality.DERMOSCOPIC, None, Lesion.NEVUS, None)
+
+
+def test_unknown_is_a_value_of_its_own() -> None:
+    codes = encode([KNOWN, UNKNOWN])
+    assert codes[0].tolist() == [2, 6, -40, 2]
+    assert codes[1].tolist() == [1, FST_UNKNOWN, ITA_UNKNOWN, 1]
+    net = Conditioner(16)
+    assert not torch.allclose(net(codes[1:])[1], net(without_tone(codes[1:]))[1])
+
+
+def test_tone_and_lesion_are_dropped_independently_at_the_asked_rates() -> None:
+    codes = encode([KNOWN] * 20_000)
+    dropped = drop(codes, 0.1, 0.2, 0.05, 0.0, torch.Generator().manual_seed(0))
+    no_tone, no_lesion = dropped[:, 1] == FST_NULL, dropped[:, 3] == 0
+    assert torch.equal(no_tone, dropped[:, 2] == ITA_NULL)
+    shares = [float(x.float().mean()) for x in (no_tone & ~no_lesion, no_lesion & ~no_tone, no_tone & no_lesion)]
+    assert all(abs(got - want) < 0.01 for got, want in zip(shares, (0.1, 0.2, 0.05), strict=True)), shares
+
+
+def test_unknown_share_hides_fst_and_keeps_the_angle() -> None:
+    dropped = drop(encode([KNOWN] * 5000), 0, 0, 0, 0.3, torch.Generator().manual_seed(1))
+    hidden = dropped[:, 1] == FST_UNKNOWN
+    assert abs(float(hidden.float().mean()) - 0.3) < 0.03
+    assert (dropped[:, 2] == -40).all()
+
+
+def test_adopted_lesions_and_modalities_start_from_what_is_known() -> None:
+    net = Conditioner(8)
+    torch.nn.init.normal_(net.modality.weight)
+    known = [Lesion.NEVUS, Lesion.MELANOMA]
+    before = net.lesion.weight.detach().clone()
+    net.adopt(Modality.PHANTOM, known)
+    assert torch.equal(net.modality.weight[0], net.modality.weight[2])
+    assert torch.equal(net.lesion.weight[1:3], before[1:3])
+    assert torch.allclose(net.lesion.weight[5], before[1:3].mean(dim=0))
+    assert torch.equal(without_lesion(encode([KNOWN]))[0, :3], encode([KNOWN])[0, :3])

@@ -1,0 +1,150 @@
+"""The training loop: data order from (seed, step), exact resume after a kill, fair resampling, damage detected."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.generators.interface import Condition
+from pipelines.generators.registry import entry
+from pipelines.train.data import TrainingSet, resampling, training_set, turned
+from pipelines.train.loop import Budget, Run, fit
+from pipelines.train.state import load_state
+from schemas.errors import CheckFailed
+from schemas.params import DiffusionParams, GanParams
+from schemas.words import Lesion, Modality
+
+PARAMS = {"diffusion": DiffusionParams(), "gan": GanParams()}
+BUDGET = Budget(
+    images=48, batch=8, learning_rate=1e-3, warmup_images=0, ema_halflife_images=20, log_every=1, save_every_images=16
+)
+
+
+def tiny_set() -> TrainingSet:
+    rng = np.random.default_rng(0)
+    conditions = [
+        Condition(Modality.PHANTOM, 1 + i % 6, list(Lesion)[i % 4], float(rng.uniform(-40, 60))) for i in range(12)
+    ]
+    return training_set(rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8), conditions, 0.5, "tiny")
+
+
+def train(name: str, state: Path, stop_after: int | None = None) -> Run:
+    """Train a tiny run; `stop_after` makes the loop die at that step, as a kill would."""
+    torch.manual_seed(3)
+    torch.set_num_threads(1)
+    recipe = entry(name).recipe(PARAMS[name], 64)
+    inner = recipe.step
+
+    def step(context):  # type: ignore[no-untyped-def]
+        if stop_after is not None and context.number == stop_after:
+            raise KeyboardInterrupt
+        return inner(context)
+
+    recipe.step = step  # type: ignore[method-assign]
+    return fit(
+        recipe, tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        on_log=lambda row: None, on_save=lambda run: None,
+    )  # fmt: skip
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return all(torch.equal(left[k], right[k]) for k in left)
+
+
+@pytest.mark.parametrize("name", ["diffusion", "gan"])
+def test_a_run_stopped_between_states_ends_with_the_same_weights_bit_for_bit(name: str, tmp_path: Path) -> None:
+    whole = train(name, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(name, tmp_path / "cut", stop_after=5)
+    resumed = train(name, tmp_path / "cut")
+    assert resumed.step == whole.step == 6
+    assert same(resumed.recipe.net, whole.recipe.net)
+    assert same(resumed.average, whole.average)
+    assert resumed.log == whole.log
+
+
+def test_a_truncated_state_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    whole = train("gan", tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("gan", tmp_path / "cut", stop_after=5)
+    newest = sorted((tmp_path / "cut").glob("*.safetensors"))[-1]
+    assert newest.name == "000000004.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-10])
+    recipe = entry("gan").recipe(PARAMS["gan"], 64)
+    optimisers = [torch.optim.AdamW(p) for p in recipe.parameter_groups()]
+    import copy
+
+    assert load_state(tmp_path / "cut", "k", recipe.net, copy.deepcopy(recipe.net), optimisers)[0] == 2
+    assert load_state(tmp_path / "cut", "another run", recipe.net, copy.deepcopy(recipe.net), optimisers)[0] == 0
+    assert same(train("gan", tmp_path / "cut").average, whole.average)
+
+
+_CHILD = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [{tests!r}]
+import test_training as t
+import pipelines.train.loop as loop
+real = loop.save_state
+def slow(folder, key, step, *rest):
+    real(folder, key, step, *rest)
+    print("saved", step, flush=True)
+    time.sleep(0.3)
+loop.save_state = slow
+t.train("gan", Path(sys.argv[1]))
+"""
+
+
+def test_kill_9_of_a_training_process_loses_nothing(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD.format(tests=str(Path(__file__).parent)), str(tmp_path / "killed")],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith("saved")
+    time.sleep(0.1)
+    child.send_signal(signal.SIGKILL)
+    child.wait(timeout=30)
+    assert same(train("gan", tmp_path / "killed").average, train("gan", tmp_path / "whole").average)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_change(tmp_path: Path) -> None:
+    recipe = entry("gan").recipe(PARAMS["gan"], 64)
+    recipe.step = lambda context: {"loss": float("nan")}  # type: ignore[method-assign]
+    with pytest.raises(CheckFailed, match=r"not|nan.*lower train\.gan\.learning_rate"):
+        fit(
+            recipe, tiny_set(), BUDGET, seed=5, key="k", state=tmp_path, mixed_precision="no",
+            on_log=lambda row: None, on_save=lambda run: None,
+        )  # fmt: skip
+
+
+def test_resampling_gives_strata_shares_of_n_to_the_one_minus_power() -> None:
+    conditions = [Condition(Modality.PHANTOM, 1, Lesion.NEVUS, None)] * 90
+    conditions += [Condition(Modality.PHANTOM, 6, Lesion.NEVUS, None)] * 10
+    for power, share in ((0.0, 0.1), (0.5, 10**0.5 / (10**0.5 + 90**0.5)), (1.0, 0.5)):
+        assert resampling(conditions, power)[90:].sum() == pytest.approx(share)
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    data = tiny_set()
+    assert (data.indices(1, 7, 64) == data.indices(1, 7, 64)).all()
+    assert not (data.indices(1, 7, 64) == data.indices(1, 8, 64)).all()
+
+
+def test_every_pose_is_a_rearrangement_and_all_eight_occur() -> None:
+    picture = torch.arange(16 * 3, dtype=torch.uint8).reshape(1, 4, 4, 3).expand(400, -1, -1, -1)
+    posed = turned(picture, torch.Generator().manual_seed(0))
+    kinds = Counter(p.numpy().tobytes() for p in posed)
+    assert len(kinds) == 8
+    assert min(kinds.values()) > 20
+    assert all(sorted(np.frombuffer(k, np.uint8)) == list(range(48)) for k in kinds)

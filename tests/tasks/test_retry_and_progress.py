@@ -1,0 +1,50 @@
+"""Which faults are tried again, and what a long training says meanwhile."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from schemas.errors import CheckFailed, SourceError
+from tasks.progress import TrainingProgress, progress_line
+
+REPORT = {"step": 15, "images": 1440, "loss": 0.21349, "images_per_s": 96.4, "seconds_left": 47.3}
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (OSError(errno.EIO, "disk"), True),
+        (OSError(errno.ESTALE, "network disk"), True),
+        (TimeoutError(), True),
+        (ConnectionResetError(), True),
+        (OSError(errno.ENOSPC, "full"), False),
+        (FileNotFoundError(errno.ENOENT, "no"), False),
+        (PermissionError(errno.EACCES, "no"), False),
+        (SourceError("no such folder"), False),
+        (CheckFailed("no"), False),
+        (ValueError("bug"), False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(error: Exception, again: bool) -> None:
+    from prefect.states import Failed
+
+    from tasks.unit import transient
+
+    assert transient(None, None, Failed(data=error)) is again
+
+
+def test_progress_line() -> None:
+    line = progress_line("diffusion", REPORT, 6000)
+    assert line == "diffusion [######..................] 1440/6000 images  loss 0.213  96 images/s  47 s left"
+
+
+def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 16.0, 17.0])
+    monkeypatch.setattr("tasks.progress.time.monotonic", lambda: next(clock))
+    progress = TrainingProgress("gan", 6000)
+    progress.live = False
+    for _ in range(3):
+        progress(REPORT)
+    assert capsys.readouterr().err.count("gan [") == 1
