@@ -52,7 +52,7 @@ class Outcome(BaseModel):
     exit_code: int = 0
 
 
-class StageFailed(EquidermError):  # noqa: N818 - reads as what happened, like CheckFailed
+class StageFailed(EquidermError):
     """A stage said no; carries its line, its exit code, and what became of the stages up to it."""
 
     def __init__(self, failed: Outcome, outcomes: list[Outcome]) -> None:

@@ -13,7 +13,7 @@ from flows.lifeline import held
 from flows.lock import hold
 from flows.records import Outcome, StageFailed, plain, read_record
 from flows.server import local_server
-from schemas.errors import CheckFailed, UserError
+from schemas.errors import CheckFailed, UserError, WorkspaceError
 from schemas.params import load_params
 from schemas.paths import Workspace
 
@@ -83,8 +83,8 @@ def show_status(*, as_json: bool) -> None:
                 "stage": stage,
                 "state": "changed" if why else "up to date",
                 "finished": record.finished.astimezone().isoformat(timespec="seconds") if record else None,
-                "headline": record.headline if record else None,
                 "why": why,
+                "headline": record.headline if record else None,
             }
         )
     show({"stages": rows}, as_json=as_json)
@@ -105,15 +105,23 @@ def verify_one(release: str, *, as_json: bool) -> None:
     """
     from pipelines.release.verify import verify_release
 
-    folder = Path(release)
-    if not folder.is_dir():
-        workspace = Workspace.here()
-        folder = workspace.releases / (release or load_params(workspace.params).release.name)
-    result = verify_release(folder)
+    result = verify_release(_release_folder(release))
     show(result, as_json=as_json)
     if not result.passed:
         first = result.findings[0]
         raise CheckFailed(f"release {result.name}: not what it says; {first.file}: {first.message}")
+
+
+def _release_folder(release: str) -> Path:
+    """Return the release of that name here, else the folder of that path; without a name, the one of params.yaml."""
+    try:
+        workspace = Workspace.here()
+    except WorkspaceError:
+        if not release:
+            raise
+        return Path(release)
+    here = workspace.releases / (release or load_params(workspace.params).release.name)
+    return here if here.is_dir() or not Path(release).is_dir() else Path(release)
 
 
 def trace_one(image: str, *, as_json: bool) -> None:
@@ -149,7 +157,7 @@ def draw_phantoms(count: int, seed: int, resolution: int, out: Path, *, as_json:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists and is not an empty folder; name a new one with --out")
     from pipelines.phantoms.album import write_album
-    from schemas.params import PhantomSource
+    from schemas.source_params import PhantomSource
 
     show(write_album(PhantomSource(count=count, seed=seed, resolution=resolution), out), as_json=as_json)
 
@@ -179,7 +187,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or value == []:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"

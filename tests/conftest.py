@@ -16,12 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = """\
 sources:
   use:
-    phantom: {adapter: phantom, count: 96, seed: 7, resolution: 64}
+    phantom:
+      {adapter: phantom, count: 72, seed: 7, resolution: 64,
+       fst_shares: [0.5, 0, 0, 0, 0.5, 0], lesion_shares: {nevus: 0.6, melanoma: 0.4}}
 ingest: {resolution: 64, shard_rows: 40, workers: 2}
 validate: {min_rows: 10}
 stratify:
   support: {supported: 4, borrowed: 2}
-  quotas: {per_stratum: 4}
+  quotas: {per_stratum: 16}
 train:
   seed: 11
   resample_power: 0.5

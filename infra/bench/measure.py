@@ -22,9 +22,13 @@ def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each side; the median counts (default %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each side; the median counts (default %(default)s)"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="real datasets (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("bench/out"), help="folder of the results (default %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("bench/out"), help="folder of the results (default %(default)s)"
+    )
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from pipelines.phantoms.scene import draw
-from schemas.params import PhantomSource
+from schemas.source_params import PhantomSource
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -63,7 +63,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "images": IMAGES,
         "ours": {"images_per_s": statistics.median(rates["ours"]), **kid["ours"], "settings": generator.settings},
-        "plain": {"images_per_s": statistics.median(rates["plain"]), **kid["plain"], "settings": f"DDIM {STEPS}, batch 1"},
+        "plain": {
+            "images_per_s": statistics.median(rates["plain"]),
+            **kid["plain"],
+            "settings": f"DDIM {STEPS}, batch 1",
+        },
         "ratio": statistics.median(a / b for a, b in zip(rates["ours"], rates["plain"], strict=True)),
         "extractor": default_extractor().name,
     }

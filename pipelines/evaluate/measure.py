@@ -11,6 +11,7 @@ from pipelines.evaluate.fidelity import measure_fidelity
 from pipelines.evaluate.material import read_material
 from pipelines.evaluate.tone import tone_agreement
 from pipelines.evaluate.utility import measure_utility
+from pipelines.probes.lesion import one_blas_thread
 from pipelines.produce.result import load_result
 from schemas.ledger import AttemptRow
 from schemas.metrics import CountRow, FidelityRow, Metrics, Tables, ToneRow, UtilityRow
@@ -39,8 +40,9 @@ def evaluate_production(workspace: Workspace, params: Params, extractor: Extract
     utility: list[UtilityRow] = []
     for modality in _modalities(ledger, [row.modality for row in labels]):
         material = read_material(workspace, modality, ledger, extractor, result.calibration)
-        fidelity += measure_fidelity(material, extractor.name, params.evaluate)
-        utility += measure_utility(material, params.evaluate)
+        with one_blas_thread():
+            fidelity += measure_fidelity(material, extractor.name, params.evaluate)
+            utility += measure_utility(material, params.evaluate)
     metrics = Metrics(
         extractor=extractor.name,
         generator=result.generator,

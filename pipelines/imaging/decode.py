@@ -44,7 +44,7 @@ _TRANSPOSE: Final = {
 }
 
 
-class Undecodable(Exception):  # noqa: N818 - reads as what the file is
+class Undecodable(Exception):
     """This file cannot become pixels. `code` is a key of CODES, `message` says what was found."""
 
     def __init__(self, code: str, message: str) -> None:

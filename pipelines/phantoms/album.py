@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.imaging.normalise import encode_png
 from pipelines.imaging.sheet import contact_sheet
 from pipelines.phantoms.scene import draw
-from schemas.params import PhantomSource
+from schemas.source_params import PhantomSource
 from schemas.words import FST_ROMAN, LESION_SHORT
 
 PER_CELL = 3

@@ -15,7 +15,7 @@ from pipelines.imaging.colour import srgb8_from_linear
 from pipelines.phantoms.fields import Grid, curves, grid, noise
 from pipelines.phantoms.lesions import PAINTERS, Paint
 from pipelines.phantoms.optics import Illuminant, ita_of, melanin_for_ita, skin_rgb
-from schemas.params import PhantomSource
+from schemas.source_params import PhantomSource
 from schemas.words import Lesion
 
 VERSION: Final = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,13 @@ def fit_lesion_probe(
     y = np.asarray(labels, dtype=np.str_)
     if not len(y):
         raise ValueError("no images to fit the lesion probe on")
-    x = features.astype(np.float64)
+    with one_blas_thread():
+        return _fit_probe(features.astype(np.float64), y, seed, groups, strength)
+
+
+def _fit_probe(
+    x: Floats, y: NDArray[np.str_], seed: int, groups: Sequence[str] | None, strength: float | None
+) -> LesionProbe:
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale = np.where(scale > 1e-6, scale, 1.0)
     classes = tuple(sorted({str(label) for label in y}))
@@ -131,6 +138,14 @@ def _balanced_log_loss(logits: Floats, truth: NDArray[np.int_]) -> float:
     logits = logits - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(truth)), truth]
     return float(np.mean([losses[truth == k].mean() for k in np.unique(truth)]))
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Return a context in which linear algebra uses one thread: on small matrices more are slower, tenfold on busy cores."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 def calibration_error(probabilities: Floats, correct: NDArray[np.bool_], bins: int = 10) -> float:

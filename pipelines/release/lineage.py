@@ -129,6 +129,9 @@ def _checkpoints(graph: _Graph, inputs: Inputs, catalog: str, origins: dict[str,
                 "wasDerivedFrom", {"training_images": source["images"]},
                 generatedEntity=name, usedEntity=origins[source["source"]],
             )  # fmt: skip
+        if current and config.get("start") == "base":
+            base = graph.add("entity", f"base/{row['generator']}", "Base", trained_on="phantoms of every stratum")
+            graph.relate("wasDerivedFrom", generatedEntity=name, usedEntity=base)
         found[row["sha256"]] = name
     for generator in sorted({row["generator"] for row in checkpoints(inputs)}):
         made = [found[row["sha256"]] for row in checkpoints(inputs) if row["generator"] == generator]
@@ -142,8 +145,8 @@ def learned_from(document: dict[str, Any], checkpoint_sha256: str) -> list[dict[
     name = f"equiderm:checkpoint/{checkpoint_sha256}"
     found = []
     for relation in document.get("wasDerivedFrom", {}).values():
-        if relation["prov:generatedEntity"] == name:
-            source = relation["prov:usedEntity"]
+        source = relation["prov:usedEntity"]
+        if relation["prov:generatedEntity"] == name and source.startswith("equiderm:source/"):
             entity = document["entity"][source]
             found.append(
                 {

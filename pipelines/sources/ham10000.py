@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pipelines.sources import wording
 from pipelines.sources.interface import Facts, SourceReader
 from pipelines.sources.tabular import Layout, TabularReader
-from schemas.params import Ham10000Source
 from schemas.paths import Workspace
+from schemas.source_params import Ham10000Source
 from schemas.words import Modality
 
 

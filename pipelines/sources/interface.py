@@ -14,7 +14,7 @@ from schemas.params import IngestParams
 from schemas.words import FstSource, Modality
 
 
-class Refused(Exception):  # noqa: N818 - reads as what happened to the row
+class Refused(Exception):
     """This row cannot enter the catalog. `code` is short and stable, `message` says what was got, needed and to do."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 from pipelines.sources import wording
 from pipelines.sources.interface import Facts, SourceReader
 from pipelines.sources.tabular import Layout, TabularReader
-from schemas.params import PadUfes20Source
 from schemas.paths import Workspace
+from schemas.source_params import PadUfes20Source
 from schemas.words import FstSource, Modality
 
 

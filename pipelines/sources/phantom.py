@@ -10,8 +10,8 @@ from pipelines.sources import wording
 from pipelines.sources.interface import Facts, SourceReader, SourceRow
 from pipelines.sources.picture import DrawnPicture
 from schemas.licences import DATASETS, Licence, licence_of
-from schemas.params import PhantomSource
 from schemas.paths import Workspace
+from schemas.source_params import PhantomSource
 from schemas.words import Modality
 
 

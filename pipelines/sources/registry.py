@@ -11,8 +11,9 @@ from typing import Final, cast
 from pipelines.sources.interface import SourceReader
 from schemas.errors import SourceError
 from schemas.licences import DATASETS
-from schemas.params import Params, Source
+from schemas.params import Params
 from schemas.paths import Workspace
+from schemas.source_params import Source
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 """What a source may be called."""

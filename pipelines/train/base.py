@@ -27,7 +27,8 @@ from pipelines.phantoms.scene import VERSION, draw
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
-from schemas.params import DiffusionParams, GanParams, PhantomSource
+from schemas.params import DiffusionParams, GanParams
+from schemas.source_params import PhantomSource
 from schemas.table import write_table
 from schemas.words import Lesion, Modality
 

@@ -93,7 +93,7 @@ def test_section_left_out(equiderm: Run, workspace: Path) -> None:
 
 
 def test_missing_source_folder(equiderm: Run, workspace: Path) -> None:
-    edit(workspace, "{adapter: phantom, count: 96, seed: 7, resolution: 64}", "{adapter: ham10000, path: nowhere/ham}")
+    edit(workspace, "  use:\n", "  use:\n    ham: {adapter: ham10000, path: nowhere/ham}\n")
     line = one_line(equiderm(workspace, "build"), 2)
     assert "nowhere/ham" in line
     assert not written(workspace)

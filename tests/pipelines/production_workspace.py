@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +16,13 @@ from numpy.typing import NDArray
 from pipelines.generators.interface import Condition
 from pipelines.imaging.normalise import encode_png
 from pipelines.phantoms.scene import Phantom, draw
+from pipelines.produce.calibrate import calibrate_gates
 from pipelines.produce.calibration import EXTRACTOR
 from pipelines.produce.likeness import thumbnails
 from schemas.catalog import CatalogRow, PixelRow
-from schemas.params import EvaluateParams, GateParams, IngestParams, Params, PhantomSource, ProduceParams, SourcesParams
+from schemas.params import EvaluateParams, GateParams, IngestParams, Params, ProduceParams, SourcesParams
 from schemas.paths import Workspace
+from schemas.source_params import PhantomSource
 from schemas.strata import QuotaRow, StratumRow
 from schemas.table import Image, write_rows
 from schemas.words import Lesion, Modality, Split, Support
@@ -97,6 +101,21 @@ def write_strata(workspace: Workspace, rows: Sequence[CatalogRow], quotas: Mappi
             )
     write_rows(strata, StratumRow, workspace.strata)
     write_rows(asked, QuotaRow, workspace.quotas)
+
+
+@lru_cache(maxsize=1)
+def _store() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory()
+
+
+def precalibrate(workspace: Workspace, params: Params) -> None:
+    """Put a calibration with `ThumbnailExtractor` into the workspace; the first one of a test run is used again."""
+    stored, gates = Path(_store().name) / "gates", workspace.production / "gates"
+    if stored.is_dir():
+        shutil.copytree(stored, gates, dirs_exist_ok=True)
+    calibrate_gates(workspace, params, ThumbnailExtractor())
+    if not stored.is_dir():
+        shutil.copytree(gates, stored)
 
 
 def training_pixels() -> NDArray[np.uint8]:

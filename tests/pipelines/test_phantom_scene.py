@@ -10,7 +10,7 @@ import pytest
 from pipelines.imaging.tone import measure_ita
 from pipelines.phantoms.lesions import PAINTERS
 from pipelines.phantoms.scene import ITA_DRAWN_DEG, draw, render
-from schemas.params import PhantomSource
+from schemas.source_params import PhantomSource
 from schemas.words import FST_RANGE, ITA_BANDS_DEG, Lesion
 
 SOURCE = PhantomSource(count=1200)

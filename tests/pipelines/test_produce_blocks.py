@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from production_workspace import PlantingGenerator, ThumbnailExtractor, planted, write_workspace
+from production_workspace import PlantingGenerator, ThumbnailExtractor, planted, precalibrate, write_workspace
 
 from pipelines.imaging.normalise import decode_png
 from pipelines.produce.attempts import block_path
@@ -33,6 +33,7 @@ GATES = GateParams(lesion_min_probability=0.0, tone_tolerance_deg=8)
 def produce(workspace: Workspace, params: Params) -> tuple[ProductionResult, int]:
     """Return the result and how many images were drawn for it."""
     generator = PlantingGenerator()
+    precalibrate(workspace, params)
     result = produce_quotas(workspace, params, generator=generator, extractor=ThumbnailExtractor())
     return result, generator.drawn
 
@@ -190,7 +191,7 @@ def test_what_another_plan_left_behind_goes(copy: tuple[Workspace, Params]) -> N
     assert not old_ids & {r.image_id for r in ledger(workspace)}
 
 
-ONE_KEY = "0" * 24
+ONE_KEY = "0000002" + "0" * 17  # a picture that passes every gate in both strata
 
 
 class OneNoteGenerator(PlantingGenerator):
@@ -203,6 +204,7 @@ class OneNoteGenerator(PlantingGenerator):
 
 def test_a_stratum_out_of_attempts_is_a_shortfall(tmp_path: Path) -> None:
     workspace, params = write_workspace(tmp_path, QUOTAS, gates=GATES, max_attempts_per_image=2)
+    precalibrate(workspace, params)
     result = produce_quotas(workspace, params, generator=OneNoteGenerator(), extractor=ThumbnailExtractor())
     assert [(s.quota, s.accepted, s.shortfall, s.attempts, s.rejected) for s in result.strata] == [
         (6, 1, 5, 12, {"duplicate": 11})

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from production_workspace import LESIONS, PlantingGenerator, ThumbnailExtractor, catalog_row, phantoms, write_workspace
+from production_workspace import LESIONS, PlantingGenerator, catalog_row, phantoms, precalibrate, write_workspace
 
-from pipelines.produce.calibrate import calibrate_gates
 from pipelines.produce.estimate import estimate_production
 from pipelines.produce.plan import plan_production, plan_strata
 from schemas.catalog import CatalogRow
@@ -29,7 +28,7 @@ def message(error: pytest.ExceptionInfo[UserError]) -> str:
 
 def test_a_plan_has_every_stratum_with_a_quota_and_its_attempt_limit(tmp_path: Path) -> None:
     workspace, params = write_workspace(tmp_path, QUOTAS, max_attempts_per_image=2.5)
-    calibrate_gates(workspace, params, ThumbnailExtractor())
+    precalibrate(workspace, params)
     plan = plan_production(workspace, params, PlantingGenerator())
     assert [(s.name, s.quota, s.attempts) for s in plan.strata] == [
         ("phantom/I/melanoma", 3, 8),
@@ -60,7 +59,7 @@ def test_planning_before_stratify_calibration_or_training_says_what_to_run(tmp_p
 
 def test_a_calibration_of_other_images_is_not_used(tmp_path: Path) -> None:
     workspace, params = write_workspace(tmp_path, QUOTAS)
-    calibrate_gates(workspace, params, ThumbnailExtractor())
+    precalibrate(workspace, params)
     rows = [catalog_row(p, Split.TRAIN) for p in phantoms()]
     write_rows(rows, CatalogRow, workspace.splits)
     with pytest.raises(UserError) as error:

@@ -16,8 +16,8 @@ from pipelines.sources.interface import SourceReader
 from pipelines.sources.registry import open_source
 from schemas.errors import SourceError
 from schemas.licences import DATASETS
-from schemas.params import Ham10000Source, PadUfes20Source, PhantomSource, Source
 from schemas.paths import Workspace
+from schemas.source_params import Ham10000Source, PadUfes20Source, PhantomSource, Source
 
 PAD = PadUfes20Source(adapter="pad_ufes_20", path="pad")
 

@@ -13,8 +13,8 @@ from pipelines.sources import wording
 from pipelines.sources.interface import Refused, SourceRow
 from pipelines.sources.registry import open_source
 from pipelines.sources.tabular import is_plain_name
-from schemas.params import PadUfes20Source
 from schemas.paths import Workspace
+from schemas.source_params import PadUfes20Source
 from schemas.words import FstSource
 
 

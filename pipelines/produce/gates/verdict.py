@@ -15,7 +15,6 @@ from pipelines.produce.likeness import thumbnails
 from schemas.params import GateParams
 from schemas.words import Lesion
 
-
 DECIMALS: Final = 4
 
 
