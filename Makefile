@@ -28,7 +28,7 @@ test: check  ## check, then every test
 	$(BIN)/pytest
 
 bench: setup  ## speed and memory against the limits in README
-	$(BIN)/python -m bench
+	$(BIN)/python infra/bench/measure.py
 
 lock:  ## requirements.lock from pyproject.toml, in a fresh environment
 	$(PYTHON) -m venv .venv.lock && .venv.lock/bin/pip install --quiet -e '.[dev]'

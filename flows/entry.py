@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flows.lifeline import follow_build, held
-from flows.records import Failure, markdown, plain, write_failure, write_record
+from flows.records import INTERRUPTED, STOPPED_LINE, Failure, markdown, plain, write_failure, write_record
 from flows.server import Server, drain, local_server
 from schemas.errors import EquidermError, WorkspaceError
 from schemas.params import Params, load_params
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 BUILD = "EQUIDERM_BUILD"
 """Set by a build for its stages: the tag of their flow runs, and the sign that the build prints their lines."""
-INTERRUPTED = 130
 _STARTED = time.time()
 
 
@@ -93,7 +92,7 @@ def _guarded(stage: str, run: Callable[[], int]) -> int:
     try:
         return run()
     except KeyboardInterrupt:
-        code, message = INTERRUPTED, "stopped; run it again to go on"
+        code, message = INTERRUPTED, STOPPED_LINE
     except EquidermError as error:
         code, message = error.exit_code, " ".join(str(error).split())
     except Exception as error:  # a bug: the traceback is for us, the last line for the person at the terminal

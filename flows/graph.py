@@ -13,7 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.records import FAILED, RAN, RESTORED, UNCHANGED, Outcome, forget_record, read_record, take_failure
+from flows.records import (
+    FAILED,
+    INTERRUPTED,
+    RAN,
+    RESTORED,
+    STOPPED_LINE,
+    UNCHANGED,
+    Outcome,
+    forget_record,
+    read_record,
+    take_failure,
+)
 from schemas.errors import NotFoundError, UserError, WorkspaceError
 from schemas.paths import Workspace
 
@@ -102,7 +113,10 @@ class Graph:
         left = take_failure(self.workspace, name)
         if left:
             return left.exit_code, left.message
-        return 1, one_line(error.__cause__ or error)
+        cause = error.__cause__ or error
+        if str(cause).endswith(("exited with -2", "exited with 130")):  # Ctrl-C while the stage was still importing
+            return INTERRUPTED, STOPPED_LINE
+        return 1, one_line(cause)
 
 
 def use_this_interpreter() -> None:

@@ -23,6 +23,10 @@ from schemas.table import write_text
 RAN, RESTORED, UNCHANGED, FAILED = "Ran", "Restored", "Unchanged", "Failed"
 """What can become of a stage, as Prefect shows it. Restored: DVC took its outs from the cache of earlier runs."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells report it."""
+STOPPED_LINE = "stopped; run it again to go on"
+
 
 class Record(BaseModel):
     """The last run of one stage."""

@@ -24,6 +24,9 @@ from schemas.params import EvaluateParams
 MOST_IN_A_DRAW: Final = 500
 """KID does not depend on n, so larger draws would only take longer."""
 
+MOST_IN_POOL: Final = 2000
+"""Images of each kind that draws are taken from: their kernel is 4,000 x 4,000, 128 MB."""
+
 Index = NDArray[np.int_]
 
 
@@ -34,6 +37,14 @@ class Draw:
     synthetic: Index
     real: Index
     other: Index
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions of each stratum's real and synthetic images."""
+
+    real: dict[Cell, list[int]]
+    synthetic: dict[Cell, list[int]]
 
 
 def measure_fidelity(material: Material, extractor: str, params: EvaluateParams) -> list[FidelityRow]:
@@ -88,16 +99,20 @@ def _cell(row: object) -> Cell:
     return (getattr(row, "fst"), getattr(row, "lesion").value)  # noqa: B009 (catalog and ledger rows share these two)
 
 
-def draw_matched(material: Material, slots: Sequence[Cell], n: int, rng: np.random.Generator) -> Draw:
+def draw_matched(places: Places, slots: Sequence[Cell], n: int, rng: np.random.Generator) -> Draw:
     """Return one draw of n images of each kind, at random within the strata."""
     wanted = Counter(slots[i] for i in rng.choice(len(slots), n, replace=False))
-    real, synthetic = _positions(material.real), _positions(material.synthetic)
     parts: list[tuple[Index, Index, Index]] = []
     for cell in sorted(wanted, key=lambda c: (c[0] or 0, c[1])):
         count = wanted[cell]
-        ours = rng.permutation(real[cell])
-        parts.append((rng.permutation(synthetic[cell])[:count], ours[:count], ours[count : 2 * count]))
+        ours = rng.permutation(places.real[cell])
+        parts.append((rng.permutation(places.synthetic[cell])[:count], ours[:count], ours[count : 2 * count]))
     return Draw(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def find_places(material: Material) -> Places:
+    """Return where the images of each stratum are."""
+    return Places(_positions(material.real), _positions(material.synthetic))
 
 
 def _positions(rows: Sequence[object]) -> dict[Cell, list[int]]:
@@ -110,21 +125,39 @@ def _positions(rows: Sequence[object]) -> dict[Cell, list[int]]:
 def _kid(material: Material, slots: Sequence[Cell], n: int, params: EvaluateParams) -> list[EstimateFields]:
     """Return KID synthetic to real and real to real: the mean over draws, and the interval the draws span."""
     rng = np.random.default_rng(params.seed)
-    n = min(n, MOST_IN_A_DRAW)
+    pool = _pool(material, set(slots), rng)
+    slots, places = matched_slots(pool, SkinGroup.ALL), find_places(pool)
+    n = min(n, len(slots), MOST_IN_A_DRAW)
+    # One kernel for all draws; a draw only picks rows and columns of it.
+    features = np.concatenate([pool.synthetic_features, pool.real_features]).astype(np.float64)
+    kernel, shift = cubic_kernel(features, features), len(pool.synthetic)
     values = np.empty((params.bootstrap, 2))
     for i in range(params.bootstrap):
-        draw = draw_matched(material, slots, n, rng)
-        synthetic = material.synthetic_features[draw.synthetic].astype(np.float64)
-        real, other = (material.real_features[index].astype(np.float64) for index in (draw.real, draw.other))
-        inside = cubic_kernel(real, real)
-        values[i, 0] = unbiased_mmd2(cubic_kernel(synthetic, synthetic), inside, cubic_kernel(synthetic, real))
-        values[i, 1] = unbiased_mmd2(cubic_kernel(other, other), inside, cubic_kernel(other, real))
+        draw = draw_matched(places, slots, n, rng)
+        real = draw.real + shift
+        inside = kernel[np.ix_(real, real)]
+        for column, other in enumerate((draw.synthetic, draw.other + shift)):
+            values[i, column] = unbiased_mmd2(kernel[np.ix_(other, other)], inside, kernel[np.ix_(other, real)])
     return [measured(float(column.mean()), column, params.interval, n) for column in values.T]
+
+
+def _pool(material: Material, cells: set[Cell], rng: np.random.Generator) -> Material:
+    """Return the images of `cells`, at most `MOST_IN_POOL` of each kind at random, so that one kernel holds them all."""
+    real = np.flatnonzero([_cell(row) in cells for row in material.real])
+    made = np.flatnonzero([_cell(row) in cells for row in material.synthetic])
+    real, made = (np.sort(rng.permutation(index)[:MOST_IN_POOL]) for index in (real, made))
+    return Material(
+        material.modality,
+        [material.real[i] for i in real],
+        material.real_features[real],
+        [material.synthetic[i] for i in made],
+        material.synthetic_features[made],
+    )
 
 
 def _fd(material: Material, slots: Sequence[Cell], n: int, params: EvaluateParams) -> list[EstimateFields]:
     """Return FD synthetic to real and real to real of one draw. No interval: a resample would bias it upwards."""
-    draw = draw_matched(material, slots, n, np.random.default_rng(params.seed))
+    draw = draw_matched(find_places(material), slots, n, np.random.default_rng(params.seed))
     synthetic = material.synthetic_features[draw.synthetic].astype(np.float64)
     real, other = (material.real_features[index].astype(np.float64) for index in (draw.real, draw.other))
     none = np.empty(0)

@@ -142,7 +142,7 @@ def _balanced_log_loss(logits: Floats, truth: NDArray[np.int_]) -> float:
 
 def one_blas_thread() -> AbstractContextManager[object]:
     """Return a context in which linear algebra uses one thread: on small matrices more are slower, tenfold on busy cores."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
     return limits

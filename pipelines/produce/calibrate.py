@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,6 +184,9 @@ def _save_reference(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     about = {"digest": digest, "image_ids": ",".join(row.image_id for row in train.rows)}
-    tensors = {"features": np.ascontiguousarray(features), "thumbs": np.ascontiguousarray(thumbs)}
+    tensors: dict[str, NDArray[Any]] = {
+        "features": np.ascontiguousarray(features),
+        "thumbs": np.ascontiguousarray(thumbs),
+    }
     save_file(tensors, partial, metadata=about)
     partial.replace(path)

@@ -24,6 +24,7 @@ from pipelines.generators.interface import Condition, Recipe
 from pipelines.generators.registry import BASE, entry
 from pipelines.imaging.spectral import Spectral
 from pipelines.phantoms.scene import VERSION, draw
+from pipelines.train.card import write_base_card
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
@@ -83,18 +84,10 @@ def train_base(name: str, data: TrainingSet, args: argparse.Namespace, folder: P
     """Train and write one base."""
     torch.manual_seed(SEED)
     recipe = make_recipe(name, data)
-    conditions = sheet_conditions(data)
     gan = name == "gan"
-    budget = Budget(
-        args.images,
-        args.batch,
-        args.rate,
-        2000,
-        args.halflife,
-        50,
-        args.save_every,
-        betas=(0.0, 0.99) if gan else (0.9, 0.99),
-    )
+    betas = (0.0, 0.99) if gan else (0.9, 0.99)
+    budget = Budget(args.images, args.batch, args.rate, 2000, args.halflife, 50, args.save_every, betas)
+    conditions = sheet_conditions(data)
 
     def log(row: object) -> None:
         print(json.dumps(row), file=sys.stderr, flush=True)
@@ -107,20 +100,26 @@ def train_base(name: str, data: TrainingSet, args: argparse.Namespace, folder: P
         recipe, data, budget, seed=SEED, key=key, state=folder / "state", mixed_precision="no" if gan else "bf16",
         on_log=log, on_save=saved,
     )  # fmt: skip
+    write_base(recipe, run, data, args, folder)
+
+
+def write_base(recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
+    """Write weights, what is dropped after training but needed to go on, the loss log, a sheet and the card."""
     about = {
-        **recipe.config(), "images": run.images, "batch": args.batch, "learning_rate": args.rate, "seed": SEED,
-        "phantoms": len(data.conditions), "phantom_version": VERSION, "modality": "phantom", "lesions": list(LESIONS),
-        "licence": "Apache-2.0", "start": "scratch",
+        **recipe.config(), "images": run.images, "batch": args.batch, "learning_rate": args.rate,
+        "ema_halflife_images": args.halflife, "seed": SEED, "phantoms": len(data.conditions),
+        "phantom_version": VERSION, "modality": "phantom", "lesions": list(LESIONS), "licence": "Apache-2.0",
+        "start": "scratch", "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
     }  # fmt: skip
-    about["parameters"] = sum(p.numel() for p in exported(recipe, run.average).parameters())
     digest = save_checkpoint(exported(recipe, run.average), about, folder)
     if rest := {n: c for n, c in run.recipe.net.named_children() if n not in recipe.exported}:
-        save_checkpoint(torch.nn.ModuleDict(rest), {"generator": f"{name}-rest"}, folder / "rest")
+        save_checkpoint(torch.nn.ModuleDict(rest), {"generator": f"{recipe.name}-rest"}, folder / "rest")
     write_table(pa.Table.from_pylist(run.log), folder / "losses.parquet")
-    draw_sheet(folder, conditions, f"{name} base, {run.images:,} images seen", folder / "sheet.png")
+    draw_sheet(folder, sheet_conditions(data), f"{recipe.name} base, {run.images:,} images seen", folder / "sheet.png")
+    write_base_card({**about, "sha256": digest}, run.log, folder / "card.md")
     for scratch in ("snapshot", "state", "sheets"):
         shutil.rmtree(folder / scratch, ignore_errors=True)
-    print(json.dumps({"folder": str(folder), "sha256": digest, **about}))
+    print(json.dumps({"folder": folder.name, "sha256": digest, **about}))
 
 
 def main() -> None:

@@ -46,13 +46,35 @@ any patient.
 """
 
 
+_BASE_CARD = """# Model card: the phantom base of {generator}
+
+| | |
+|---|---|
+| weights | `model.safetensors`, sha256 `{sha256}`, float16, averaged over training |
+| parameters | {parameters:,} |
+| resolution | {resolution} px |
+| trained on | {phantoms:,} phantoms (version {phantom_version}, seed {seed}), every FST and lesion alike |
+| images seen | {images:,}, batch {batch}, learning rate {learning_rate:g}, average's half-life {ema_halflife_images:,.0f} images |
+| lesions | {lesions} |
+| licence | {licence}; no patient, no third party's pictures |
+
+Made by `python -m pipelines.train.base {generator}`; losses in `losses.parquet`, samples in `sheet.png`.
+
+## Losses
+
+{losses}
+
+## Intended use
+
+The weights every build starts from (`train.{generator}.start: base`). It knows tone and lesion as separate axes of
+*drawn* skin. It has seen every stratum of the phantoms, so an experiment about scarcity or fairness on phantoms must
+start from scratch or say so. Not for diagnosis; its lesions are drawings of textbook rules.
+"""
+
+
 def write_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the card for a finished run; `about` is the checkpoint's config."""
     licence = most_restrictive(about["licences"])
-    names = [k for k in (log[0] if log else {}) if k not in ("step", "images")]
-    head = "| images | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1)
-    chosen = [log[round(i * (len(log) - 1) / 7)] for i in range(8)] if len(log) > 8 else list(log)
-    lines = [f"| {row['images']:,} | " + " | ".join(f"{row[n]:.4g}" for n in names) + " |" for row in chosen]
     text = _CARD.format(
         **{
             k: about[k]
@@ -72,7 +94,25 @@ def write_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path)
         fst=", ".join(map(str, about["fst"])) or "unknown",
         licence=licence.id,
         licences=", ".join(about["licences"]),
-        losses="\n".join([head, *lines]) if log else "none logged",
+        losses=_losses(log),
         sheet_every=about["params"]["sheet_every_images"],
     )
     write_text(text, path)
+
+
+def write_base_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the card of a shipped base."""
+    known = {**about, "lesions": ", ".join(about["lesions"]), "losses": _losses(log)}
+    write_text(_BASE_CARD.format(**known), path)
+
+
+def _losses(log: Sequence[dict[str, Any]]) -> str:
+    """Return eight rows of the log, evenly spaced, as a Markdown table."""
+    if not log:
+        return "none logged"
+    names = [k for k in log[0] if k not in ("step", "images")]
+    head = "| images | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1)
+    chosen = [log[round(i * (len(log) - 1) / 7)] for i in range(8)] if len(log) > 8 else list(log)
+    return "\n".join(
+        [head, *(f"| {row['images']:,} | " + " | ".join(f"{row[n]:.4g}" for n in names) + " |" for row in chosen)]
+    )

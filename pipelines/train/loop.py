@@ -64,43 +64,54 @@ def fit(
     accelerator = Accelerator(mixed_precision=mixed_precision, cpu=not torch.cuda.is_available())
     net = recipe.net.to(accelerator.device)
     run = Run(recipe, copy.deepcopy(net).requires_grad_(False))
+    groups = recipe.parameter_groups()
     optimisers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(p, lr=budget.learning_rate, betas=budget.betas, weight_decay=0.0)
-        for p in recipe.parameter_groups()
+        torch.optim.AdamW(p, lr=budget.learning_rate, betas=budget.betas, weight_decay=0.0) for p in groups
     ]
     run.step, run.log = load_state(state, key, net, run.average, optimisers)
-    wrapped = {
-        name: accelerator.prepare(child)
-        for name, child in net.named_children()
-        if any(True for _ in child.parameters())
-    }
+    trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
+    wrapped = {name: accelerator.prepare(child) for name, child in trained.items()}
     global_batch = budget.batch * accelerator.num_processes
-    total, since_save, clock = -(-budget.images // global_batch), 0, time.monotonic()
-    logged = run.step
+    total, save_every = -(-budget.images // global_batch), max(1, budget.save_every_images // global_batch)
+    meter = _Meter(run.step)
     while run.step < total:
         _set_rate(optimisers, budget, run.step * global_batch)
         losses = recipe.step(_step(data, budget, seed, run.step, accelerator, optimisers, wrapped))
         run.step += 1
         run.images = run.step * global_batch
         _average(run.average, net, global_batch, run.images, budget.ema_halflife_images)
-        if not all(np.isfinite(v) for v in losses.values()):
-            raise CheckFailed(
-                f"train {recipe.name}: losses {losses} at step {run.step}; lower train.{recipe.name}.learning_rate"
-            )
         if run.step % budget.log_every == 0 or run.step == total:
-            now = time.monotonic()
-            rate = (run.step - logged) * global_batch / max(now - clock, 1e-9)
-            row = {"step": run.step, "images": run.images, **losses}
-            run.log.append(row)
-            on_log({**row, "images_per_s": rate, "seconds_left": (total - run.step) * global_batch / rate})
-            logged, clock = run.step, now
-        since_save += global_batch
-        if since_save >= budget.save_every_images and run.step < total and accelerator.is_main_process:
-            since_save = 0
+            _check_finite(losses, run)
+            run.log.append({"step": run.step, "images": run.images, **losses})
+            on_log({**run.log[-1], **meter.read(run.step, total, global_batch)})
+        if run.step % save_every == 0 and run.step < total and accelerator.is_main_process:
+            _check_finite(losses, run)
             save_state(state, key, run.step, net, run.average, optimisers, run.log)
             on_save(run)
     run.images = run.step * global_batch
     return run
+
+
+class _Meter:
+    """Images/s since the last reading, and seconds left at that rate."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.clock = step, time.monotonic()
+
+    def read(self, step: int, total: int, global_batch: int) -> dict[str, float]:
+        now = time.monotonic()
+        rate = (step - self.step) * global_batch / max(now - self.clock, 1e-9)
+        self.step, self.clock = step, now
+        return {"images_per_s": rate, "seconds_left": (total - step) * global_batch / max(rate, 1e-9)}
+
+
+def _check_finite(losses: Mapping[str, float], run: Run) -> None:
+    if all(np.isfinite(v) for v in losses.values()):
+        return
+    name, said = run.recipe.name, ", ".join(f"{k} {v:g}" for k, v in losses.items())
+    raise CheckFailed(
+        f"train {name}: {said} at step {run.step}; losses need to be finite; lower train.{name}.learning_rate"
+    )
 
 
 def _step(

@@ -18,7 +18,7 @@ from production_workspace import (
     write_workspace,
 )
 
-from pipelines.evaluate.fidelity import draw_matched, matched_slots, measure_fidelity
+from pipelines.evaluate.fidelity import draw_matched, find_places, matched_slots, measure_fidelity
 from pipelines.evaluate.material import Material
 from pipelines.evaluate.measure import evaluate_production
 from pipelines.evaluate.tone import signed_error, tone_agreement
@@ -91,7 +91,7 @@ def utility(rows: list[UtilityRow], group: SkinGroup, measure: UtilityMeasure, t
 
 def test_every_draw_has_the_same_strata_on_both_sides_and_disjoint_halves(material: Material) -> None:
     slots = matched_slots(material, SkinGroup.ALL)
-    draw = draw_matched(material, slots, 30, np.random.default_rng(0))
+    draw = draw_matched(find_places(material), slots, 30, np.random.default_rng(0))
     sides = [[(material.real[i].fst, material.real[i].lesion) for i in index] for index in (draw.real, draw.other)]
     made = [(material.synthetic[i].fst, material.synthetic[i].lesion) for i in draw.synthetic]
     assert sides[0] == sides[1] == made

@@ -33,7 +33,7 @@ def verdict(keep: bool, score: float, reason: str) -> Verdict:
 
 def steady(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return scores to 4 decimals. Kernels round differently in batches of other sizes; the ledger should not show it."""
-    return np.round(scores.astype(np.float64), DECIMALS) + 0.0  # + 0.0: no -0.0
+    return np.asarray(np.round(scores, DECIMALS) + 0.0, dtype=np.float64)  # + 0.0: no -0.0
 
 
 @dataclass(frozen=True)
