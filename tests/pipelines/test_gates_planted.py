@@ -105,7 +105,7 @@ def test_tone_gate_is_open_without_a_band(calibrated: Calibrated, good: dict) ->
 
 def test_lesion_gate_finds_wrong_lesions(calibrated: Calibrated, good: dict, features: dict) -> None:
     right = [v for cell, images in good.items() for v in calibrated.judge("lesion", images, *cell, features[cell])]
-    assert refused(right) <= 0.25  # measured 0.06
+    assert refused(right) <= 0.25
     wrong = [
         v
         for (fst, lesion), images in good.items()
@@ -113,7 +113,7 @@ def test_lesion_gate_finds_wrong_lesions(calibrated: Calibrated, good: dict, fea
         if other != lesion
         for v in calibrated.judge("lesion", images, fst, other, features[fst, lesion])
     ]
-    assert refused(wrong) >= 0.95  # measured 1.00
+    assert refused(wrong) >= 0.95
     unseen = calibrated.judge("lesion", good[CELLS[0]], 1, Lesion.VASCULAR_LESION, features[CELLS[0]])
     assert refused(unseen) == 1.0
     assert unseen[0].reason == "the probe has never seen vascular_lesion"
@@ -137,9 +137,9 @@ def test_faintly_altered_copies_are_caught_and_new_images_are_not(
         pixels = np.clip(images, 0, 255).astype(np.uint8)
         assert (
             refused(calibrated.judge("copy", pixels, 1, Lesion.NEVUS, default_extractor()(pixels))) >= 0.9
-        )  # measured 1.00
+        )
     new = [v for cell, images in good.items() for v in calibrated.judge("copy", images, *cell, features[cell])]
-    assert refused(new) <= 0.15  # the bound itself gives up 1% of held-out images; measured 0.02
+    assert refused(new) <= 0.15  # the bound itself gives up 1% of held-out images
 
 
 def test_calibration_is_reused_and_redone_when_its_files_go(calibrated: Calibrated, tmp_path: Path) -> None:
