@@ -51,7 +51,7 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         del os.environ[name]
     for name in ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"):
         os.environ[name] = str(home / name.lower())
-    os.environ["OMP_NUM_THREADS"] = "2"
+    os.environ["OMP_NUM_THREADS"] = "1"  # two threads collapse when the other core is busy
     os.environ["GIT_CONFIG_GLOBAL"] = str(home / "gitconfig")
     (home / "gitconfig").write_text("[user]\n\tname = test\n\temail = test@example.org\n", encoding="utf-8")
     yield
