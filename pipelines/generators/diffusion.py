@@ -70,6 +70,7 @@ class DiffusionRecipe:
     """Training of the denoiser."""
 
     name = "diffusion"
+    whitening = 0.5
     exported = ("denoiser", "spectral")
 
     def __init__(self, params: DiffusionParams, resolution: int) -> None:

@@ -135,6 +135,7 @@ class GanRecipe:
     """Alternating training of discriminator and generator."""
 
     name = "gan"
+    whitening = 1.0
     exported = ("synthesis", "spectral")
 
     def __init__(self, params: GanParams, resolution: int) -> None:

@@ -65,6 +65,11 @@ class Recipe(Protocol):
         """Names of the children of `net` whose averaged weights are what is sampled from."""
         ...
 
+    @property
+    def whitening(self) -> float:
+        """How far the spectral scale evens out coarse and fine coefficients; see `Spectral.fit`."""
+        ...
+
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         """Return the parameters of each optimiser, in the order `step` uses them."""
         ...

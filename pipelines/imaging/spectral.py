@@ -1,7 +1,7 @@
 """The space generators work in: a truncated 4x4 block cosine transform of opponent colours.
 
 A 64 x 64 RGB picture becomes 24 planes of 16 x 16: all 16 cosine coefficients of lightness and the 4 lowest of each
-chroma, each divided by its standard deviation over phantoms. Linear, exact to invert but for the dropped chroma, and
+chroma, each divided by a power of its standard deviation over phantoms. Linear, exact to invert but for the dropped chroma, and
 the same for every skin tone: there is no learned autoencoder that could favour one. Against a plain 4x pixel-unshuffle
 (48 planes) it halves the input and, because fine detail is scaled up in training and down again in the picture, what
 an under-trained network gets wrong shows as a hundredth of a grey level instead of as grain (docs/log.md).
@@ -56,11 +56,18 @@ class Spectral(nn.Module):
         self.register_buffer("scale", torch.ones(PLANES))
 
     @torch.no_grad()
-    def fit(self, pixels: Tensor) -> None:
-        """Set mean and scale so that the coefficients of uint8 `pixels` (n, r, r, 3) have zero mean and unit variance."""
+    def fit(self, pixels: Tensor, whitening: float = 1.0) -> None:
+        """Set mean and scale from uint8 `pixels` (n, r, r, 3) so that coefficients have zero mean, unit mean variance.
+
+        Args:
+            whitening: 1 gives every coefficient unit variance; 0 leaves their proportions as in the picture; between,
+                a coefficient's standard deviation becomes its (1 - whitening)th power.
+        """
         raw = self._analyse(pixels)
+        deviation = raw.std(dim=(0, 2, 3)).clamp_min(1e-3)
+        kept = deviation ** (1 - whitening)
         self.mean.copy_(raw.mean(dim=(0, 2, 3)))
-        self.scale.copy_(raw.std(dim=(0, 2, 3)).clamp_min(1e-3))
+        self.scale.copy_(deviation / kept * kept.square().mean().sqrt())
 
     def _analyse(self, pixels: Tensor) -> Tensor:
         return F.conv2d(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1, self.filters, stride=BLOCK)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from pipelines.generators.checkpoint import save_checkpoint
+from pipelines.generators.checkpoint import load_checkpoint, read_config, save_checkpoint
 from pipelines.generators.interface import Condition, Recipe
 from pipelines.generators.registry import BASE, entry
 from pipelines.imaging.spectral import Spectral
@@ -76,14 +76,26 @@ def make_recipe(name: str, data: TrainingSet) -> Recipe:
     recipe = entry(name).recipe(DiffusionParams() if name == "diffusion" else GanParams(), RESOLUTION)
     for module in recipe.net.modules():
         if isinstance(module, Spectral):
-            module.fit(data.pixels[:4000])
+            module.fit(data.pixels[:4000], recipe.whitening)
     return recipe
+
+
+def warm_start(recipe: Recipe, folder: Path) -> None:
+    """Begin from an earlier base's weights, but keep the spectral scale just fitted."""
+    for module_name in recipe.exported:
+        child = recipe.net.get_submodule(module_name)
+        if not isinstance(child, Spectral):
+            earlier = load_checkpoint(folder, recipe.name).tensors
+            own = {k.removeprefix(f"{module_name}."): v.float() for k, v in earlier.items()}
+            child.load_state_dict({k: own[k] for k in child.state_dict()})
 
 
 def train_base(name: str, data: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
     """Train and write one base."""
     torch.manual_seed(SEED)
     recipe = make_recipe(name, data)
+    if args.weights is not None:
+        warm_start(recipe, args.weights)
     gan = name == "gan"
     betas = (0.0, 0.99) if gan else (0.9, 0.99)
     budget = Budget(args.images, args.batch, args.rate, 2000, args.halflife, 50, args.save_every, betas)
@@ -109,8 +121,12 @@ def write_base(recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Names
         **recipe.config(), "images": run.images, "batch": args.batch, "learning_rate": args.rate,
         "ema_halflife_images": args.halflife, "seed": SEED, "phantoms": len(data.conditions),
         "phantom_version": VERSION, "modality": "phantom", "lesions": list(LESIONS), "licence": "Apache-2.0",
-        "start": "scratch", "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
+        "start": "earlier base" if args.weights else "scratch",
+        "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
     }  # fmt: skip
+    if args.weights:
+        about["earlier"] = {k: read_config(args.weights)[k] for k in ("images", "sha256")}
+        about["images"] = run.images + about["earlier"]["images"]
     digest = save_checkpoint(exported(recipe, run.average), about, folder)
     if rest := {n: c for n, c in run.recipe.net.named_children() if n not in recipe.exported}:
         save_checkpoint(torch.nn.ModuleDict(rest), {"generator": f"{recipe.name}-rest"}, folder / "rest")
@@ -136,6 +152,7 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=20_000, help="images between states (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw phantoms (default %(default)s)")
     parser.add_argument("--cache", type=Path, help="keep the drawn phantoms in this .npz")
+    parser.add_argument("--weights", type=Path, help="begin from the weights of an earlier base in this folder")
     parser.add_argument("--out", type=Path, default=BASE, help="folder of the bases (default: the shipped ones)")
     args = parser.parse_args()
     data = base_phantoms(args.phantoms, args.workers, args.cache)

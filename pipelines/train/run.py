@@ -93,7 +93,7 @@ def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
     if start == "scratch":
         for module in recipe.net.modules():
             if isinstance(module, Spectral):
-                module.fit(data.pixels[:4000])
+                module.fit(data.pixels[:4000], recipe.whitening)
         return
     folder = BASE / recipe.name
     checkpoint = load_checkpoint(folder, recipe.name)
