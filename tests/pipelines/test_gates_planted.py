@@ -135,9 +135,7 @@ def test_faintly_altered_copies_are_caught_and_new_images_are_not(
     altered = [train + noise, train + 4, train * 0.97]
     for images in altered:
         pixels = np.clip(images, 0, 255).astype(np.uint8)
-        assert (
-            refused(calibrated.judge("copy", pixels, 1, Lesion.NEVUS, default_extractor()(pixels))) >= 0.9
-        )
+        assert refused(calibrated.judge("copy", pixels, 1, Lesion.NEVUS, default_extractor()(pixels))) >= 0.9
     new = [v for cell, images in good.items() for v in calibrated.judge("copy", images, *cell, features[cell])]
     assert refused(new) <= 0.15  # the bound itself gives up 1% of held-out images
 

@@ -131,5 +131,3 @@ def test_leftovers_of_a_killed_run_are_cleared(space: Workspace) -> None:
     assert list_releases(space) == []
     write_release(space, make_params())
     assert [p.name for p in space.releases.iterdir()] == ["tiny"]
-
-
