@@ -1,9 +1,10 @@
 """Conditional diffusion in the spectral space: a diffusers UNet, v-prediction, zero terminal SNR, two guidance scales.
 
 Sources: v-prediction, Salimans & Ho (2022); zero terminal SNR and trailing time steps, Lin et al. (2024), without which
-dark pictures drift to mid-grey; min-SNR weighting (gamma 5), Hang et al. (2023); DPM-Solver++ 2M, Lu et al. (2022);
-separate guidance scales, Brooks et al. (2023), on an interval, Kynkaanniemi et al. (2024). We differ in guiding tone
-and lesion, and in weighting coefficients by the root of their standard deviation so that tone counts more than grain.
+dark pictures drift to mid-grey; min-SNR weighting (gamma 5), Hang et al. (2023); DPM-Solver++ 2M as ODE or SDE, Lu et
+al. (2022); separate guidance scales, Brooks et al. (2023), on an interval, Kynkaanniemi et al. (2024). We differ in
+guiding tone and lesion, in weighting coefficients by the root of their scale so that tone counts more than grain, and
+in drawing the SDE's noise, too, from each image's key.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class DiffusionGenerator:
         checkpoint = load_checkpoint(folder, self.name)
         self.resolution: int = checkpoint.config["resolution"]
         self.checkpoint_sha256 = checkpoint.sha256
-        self.settings = {"sampler": "dpmsolver++2m", **sampler.model_dump()}
+        self.settings = {"sampler": "dpmsolver++ 2m", **sampler.model_dump()}
         self.sampler = sampler
         net = nn.ModuleDict({"denoiser": Denoiser(self.resolution), "spectral": Spectral()})
         checkpoint.load_into(net)
@@ -136,13 +137,18 @@ class DiffusionGenerator:
         """Return images; see `Generator.sample`. Up to three network passes a step, by the guidance asked for."""
         side = self.resolution // BLOCK
         codes = encode(conditions)
-        solver: Any = DPMSolverMultistepScheduler(**SCHEDULE, algorithm_type="dpmsolver++", solver_order=2)
-        solver.set_timesteps(self.sampler.steps)
-        state = key_noise(keys, (PLANES, side, side)) * solver.init_noise_sigma
-        guided_steps = round(self.sampler.steps * self.sampler.guidance_until)
+        steps = self.sampler.steps
+        algorithm = "sde-dpmsolver++" if self.sampler.stochastic else "dpmsolver++"
+        solver: Any = DPMSolverMultistepScheduler(**SCHEDULE, algorithm_type=algorithm, solver_order=2)
+        solver.set_timesteps(steps)
+        draws = 1 + steps if self.sampler.stochastic else 1
+        noise = key_noise(keys, (draws, PLANES, side, side))
+        state = noise[:, 0] * solver.init_noise_sigma
+        guided_steps = round(steps * self.sampler.guidance_until)
         for number, time in enumerate(solver.timesteps):
             velocity = self._guided(state, time, codes) if number < guided_steps else self._velocity(state, time, codes)
-            state = solver.step(velocity, time, state).prev_sample
+            fresh = noise[:, 1 + number] if self.sampler.stochastic else None
+            state = solver.step(velocity, time, state, variance_noise=fresh).prev_sample
         spectral = self._net["spectral"]
         assert isinstance(spectral, Spectral)
         return np.asarray(spectral.decode(state).numpy())
