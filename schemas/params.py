@@ -141,8 +141,8 @@ class SamplerParams(Section):
     steps: int = Field(12, ge=1, le=1000)
     stochastic: bool = Field(True, description="fresh noise at every step (SDE-DPM-Solver++), from the image's own key")
     guidance_tone: float = Field(1.0, ge=0, description="1 is none")
-    guidance_lesion: float = Field(1.5, ge=0, description="1 is none")
-    guidance_until: Share = Field(0.6, description="share of the steps, from the noisy end, that are guided")
+    guidance_lesion: float = Field(2.0, ge=0, description="1 is none")
+    guidance_until: Share = Field(0.8, description="share of the steps, from the noisy end, that are guided")
 
 
 class GateParams(Section):
