@@ -30,8 +30,8 @@ from pipelines.train.base import base_source
 from schemas.params import SamplerParams
 from schemas.words import Modality
 
-IMAGES = 144
-REAL = 1440
+IMAGES = 96
+REAL = 960
 STEPS = 50
 
 
