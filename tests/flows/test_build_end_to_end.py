@@ -203,6 +203,11 @@ def _alive(pids: list[int]) -> list[int]:
     return [pid for pid in pids if lives(pid)]
 
 
+def _hear_interrupts() -> None:
+    """A shell that runs the tests in the background makes them deaf to SIGINT, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_build_leaves_nothing_running_and_lets_no_second_in(
@@ -214,6 +219,7 @@ def test_a_stopped_build_leaves_nothing_running_and_lets_no_second_in(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_hear_interrupts,
     )
     assert first.stderr is not None
     while not first.stderr.readline().startswith("sources"):
