@@ -4,7 +4,7 @@ Sources: projection discriminator, Miyato & Koyama (2018); hinge loss, Lim & Ye 
 lazily, Mescheder et al. (2018) and Karras et al. (2020); minibatch standard deviation, Karras et al. (2018);
 DiffAugment's translation, Zhao et al. (2020). We differ in working on block-cosine coefficients (the inverse
 transform is the generator's last layer); in showing them to the discriminator weighted by the root of their standard
-deviation, without which it wins on fine detail alone within 200 steps (docs/log.md); in never augmenting colour, since
+deviation (a guess at why a first attempt failed, not tested alone: docs/log.md); in never augmenting colour, since
 tone is a condition; and in a regression of the skin's mean colour on that of a real image of the same condition.
 """
 
