@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from pipelines.generators.checkpoint import load_checkpoint, read_config, save_checkpoint
+from pipelines.generators.checkpoint import save_checkpoint
 from pipelines.generators.interface import Condition, Recipe
 from pipelines.generators.registry import BASE, entry
 from pipelines.imaging.spectral import Spectral
@@ -35,6 +35,12 @@ from schemas.words import Lesion, Modality
 
 SEED = 1_000_003
 RESOLUTION = 64
+USUAL = {
+    "diffusion": {"images": 200_000, "batch": 64, "rate": 6e-4, "halflife": 10_000},
+    "gan": {"images": 100_800, "batch": 24, "rate": 2e-4, "halflife": 5_000},
+}
+"""What the shipped bases were made with."""
+
 LESIONS = (Lesion.NEVUS, Lesion.MELANOMA, Lesion.BASAL_CELL_CARCINOMA, Lesion.SEBORRHOEIC_KERATOSIS)
 
 
@@ -80,22 +86,10 @@ def make_recipe(name: str, data: TrainingSet) -> Recipe:
     return recipe
 
 
-def warm_start(recipe: Recipe, folder: Path) -> None:
-    """Begin from an earlier base's weights, but keep the spectral scale just fitted."""
-    for module_name in recipe.exported:
-        child = recipe.net.get_submodule(module_name)
-        if not isinstance(child, Spectral):
-            earlier = load_checkpoint(folder, recipe.name).tensors
-            own = {k.removeprefix(f"{module_name}."): v.float() for k, v in earlier.items()}
-            child.load_state_dict({k: own[k] for k in child.state_dict()})
-
-
 def train_base(name: str, data: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
     """Train and write one base."""
     torch.manual_seed(SEED)
     recipe = make_recipe(name, data)
-    if args.weights is not None:
-        warm_start(recipe, args.weights)
     gan = name == "gan"
     betas = (0.0, 0.99) if gan else (0.9, 0.99)
     budget = Budget(args.images, args.batch, args.rate, 2000, args.halflife, 50, args.save_every, betas)
@@ -121,12 +115,8 @@ def write_base(recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Names
         **recipe.config(), "images": run.images, "batch": args.batch, "learning_rate": args.rate,
         "ema_halflife_images": args.halflife, "seed": SEED, "phantoms": len(data.conditions),
         "phantom_version": VERSION, "modality": "phantom", "lesions": list(LESIONS), "licence": "Apache-2.0",
-        "start": "earlier base" if args.weights else "scratch",
         "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
     }  # fmt: skip
-    if args.weights:
-        about["earlier"] = {k: read_config(args.weights)[k] for k in ("images", "sha256")}
-        about["images"] = run.images + about["earlier"]["images"]
     digest = save_checkpoint(exported(recipe, run.average), about, folder)
     if rest := {n: c for n, c in run.recipe.net.named_children() if n not in recipe.exported}:
         save_checkpoint(torch.nn.ModuleDict(rest), {"generator": f"{recipe.name}-rest"}, folder / "rest")
@@ -140,21 +130,25 @@ def write_base(recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Names
 
 def main() -> None:
     """Parse the command line and train one base."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"Unless told otherwise: {USUAL}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("generator", choices=["diffusion", "gan"])
     parser.add_argument("--phantoms", type=int, default=24_000, help="phantoms to draw (default %(default)s)")
-    parser.add_argument("--images", type=int, default=400_000, help="images seen in training (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="images a step (default %(default)s)")
-    parser.add_argument("--rate", type=float, default=6e-4, help="learning rate (default %(default)s)")
-    parser.add_argument(
-        "--halflife", type=float, default=20_000, help="of the weight average, images (default %(default)s)"
-    )
+    parser.add_argument("--images", type=int, help="images seen in training")
+    parser.add_argument("--batch", type=int, help="images a step")
+    parser.add_argument("--rate", type=float, help="learning rate")
+    parser.add_argument("--halflife", type=float, help="of the weight average, in images")
     parser.add_argument("--save-every", type=int, default=20_000, help="images between states (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw phantoms (default %(default)s)")
     parser.add_argument("--cache", type=Path, help="keep the drawn phantoms in this .npz")
-    parser.add_argument("--weights", type=Path, help="begin from the weights of an earlier base in this folder")
     parser.add_argument("--out", type=Path, default=BASE, help="folder of the bases (default: the shipped ones)")
     args = parser.parse_args()
+    for option, usual in USUAL[args.generator].items():
+        if getattr(args, option) is None:
+            setattr(args, option, usual)
     data = base_phantoms(args.phantoms, args.workers, args.cache)
     train_base(args.generator, data, args, args.out / args.generator)
 
