@@ -5,7 +5,9 @@ lazily, Mescheder et al. (2018) and Karras et al. (2020); minibatch standard dev
 DiffAugment's translation, Zhao et al. (2020). We differ in working on block-cosine coefficients (the inverse
 transform is the generator's last layer); in showing them to the discriminator weighted by the root of their standard
 deviation (a guess at why a first attempt failed, not tested alone: docs/log.md); in never augmenting colour, since
-tone is a condition; and in a regression of the skin's mean colour on that of a real image of the same condition.
+tone is a condition; in a regression of the skin's mean colour on that of a real image of the same condition; and in a
+diversity term after Yang et al. (2019), which asks two latents of one condition for two pictures: they divide by the
+distance of the latents and clamp at a constant, here the distance of two real images sets the scale.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ CHANNELS: Final = (192, 160, 128)
 UNKNOWN_SHARE: Final = 0.05
 LEAK: Final = 0.2
 TONE_WEIGHT: Final = 0.5
+DIVERSITY_WEIGHT: Final = 2.0
+DIVERSITY_SHARE: Final = 0.7
+"""Two images of one condition should differ this much of what two real images of any condition do; below it costs."""
 
 
 class ModulatedBlock(nn.Module):
@@ -160,16 +165,33 @@ class GanRecipe:
         codes = drop(context.conditions, 0, 0, 0, UNKNOWN_SHARE, context.rng)
         noise = torch.randn((2, len(real), synthesis.noise_size()), generator=context.rng).to(real.device)
         losses = self._discriminate(context, real, codes, noise[0])
-        with context.backend.autocast():
-            fake = context.wrapped["synthesis"](noise[1], codes)
-            score = context.wrapped["discriminator"](_shift(fake, context.rng), codes)
-        tone = F.mse_loss(_skin_colour(fake.float()), _skin_colour(real))
-        loss = TONE_WEIGHT * tone - score.float().mean()
-        context.backend.backward(loss)
-        context.optimisers[1].step()
+        losses |= self._generate(context, real, codes, noise[1])
         for optimiser in context.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        return {**losses, "generator": float(-score.detach().float().mean()), "tone": float(tone.detach())}
+        return losses
+
+    def _generate(self, context: Step, real: Tensor, codes: Tensor, noise: Tensor) -> dict[str, float]:
+        """Train the synthesis on pairs: two latents, one condition, the same grain (which must not pass for variety)."""
+        half = len(real) // 2
+        paired = torch.cat([torch.arange(half)] * 2).to(real.device)
+        noise = torch.cat([noise[: 2 * half, :LATENT], noise[paired, LATENT:]], dim=1)
+        with context.backend.autocast():
+            fake = context.wrapped["synthesis"](noise, codes[paired])
+            score = context.wrapped["discriminator"](_shift(fake, context.rng), codes[paired])
+        tone = F.mse_loss(_skin_colour(fake.float()), _skin_colour(real[paired]))
+        weight = self.net["discriminator"].importance
+        assert isinstance(weight, Tensor)
+        goal = DIVERSITY_SHARE * _difference(real, real.roll(1, 0), weight).mean()
+        one, other = fake.float().chunk(2)
+        variety = _difference(one, other, weight) / goal
+        loss = TONE_WEIGHT * tone + DIVERSITY_WEIGHT * F.relu(1 - variety).mean() - score.float().mean()
+        context.backend.backward(loss)
+        context.optimisers[1].step()
+        return {
+            "generator": float(-score.detach().float().mean()),
+            "tone": float(tone.detach()),
+            "variety": float(variety.detach().mean()),
+        }
 
     def _discriminate(self, context: Step, real: Tensor, codes: Tensor, noise: Tensor) -> dict[str, float]:
         discriminator = context.wrapped["discriminator"]
@@ -205,6 +227,12 @@ def _skin_colour(planes: Tensor) -> Tensor:
     edge = max(1, planes.shape[-1] // 8)
     total = colour.sum(dim=(2, 3)) - colour[:, :, edge:-edge, edge:-edge].sum(dim=(2, 3))
     return total / (planes.shape[-1] ** 2 - (planes.shape[-1] - 2 * edge) ** 2)
+
+
+def _difference(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """Return how far two batches of coefficients are apart (n,), apart from their mean colour, which is a condition."""
+    a, b = (weight * (x - x.mean(dim=(2, 3), keepdim=True)) for x in (a, b))
+    return (a - b).abs().mean(dim=(1, 2, 3))
 
 
 def _shift(planes: Tensor, rng: torch.Generator) -> Tensor:

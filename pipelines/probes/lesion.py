@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.probes.arrays import load_arrays, save_arrays
 from schemas.errors import CheckFailed
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -23,7 +23,7 @@ COMPONENTS = 128
 FOLDS = 3
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-3
-_FORMAT = 1
+_FORMAT = 2
 
 Floats = NDArray[np.float64]
 
@@ -163,14 +163,8 @@ def calibration_error(probabilities: Floats, correct: NDArray[np.bool_], bins: i
 
 def save_probe(probe: LesionProbe, path: Path) -> None:
     """Write the probe as one safetensors file, atomically."""
-    from safetensors.numpy import save_file
-
     tensors = {"weights": probe.weights, "bias": probe.bias, "mean": probe.mean, "scale": probe.scale}
-    about = {"format": str(_FORMAT), "classes": json.dumps(probe.classes), "strength": repr(probe.strength)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, partial, metadata=about)
-    partial.replace(path)
+    save_arrays(tensors, {"format": _FORMAT, "classes": probe.classes, "strength": probe.strength}, path)
 
 
 def load_probe(path: Path) -> LesionProbe:
@@ -179,15 +173,11 @@ def load_probe(path: Path) -> LesionProbe:
     Raises:
         CheckFailed: the file is missing, damaged or of another format.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "numpy") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in ("weights", "bias", "mean", "scale")}
-        classes = tuple(json.loads(about["classes"]))
-        return LesionProbe(classes, **tensors, strength=float(about["strength"]))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        tensors, about = load_arrays(path)
+        kept = {name: tensors[name] for name in ("weights", "bias", "mean", "scale")}
+        return LesionProbe(tuple(about["classes"]), **kept, strength=float(about["strength"]))
+    except (OSError, KeyError, ValueError) as error:
         raise CheckFailed(
             f"{path.name}: not a readable probe ({type(error).__name__}); delete it and run `equiderm produce`"
         ) from None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.embedding.corpus import Corpus, read_corpus, read_labels
 from pipelines.embedding.extractor import Extractor, default_extractor
+from pipelines.probes.arrays import save_arrays
 from pipelines.probes.lesion import LesionProbe, calibration_error, fit_lesion_probe, save_probe
 from pipelines.produce.calibration import (
     EXTRACTOR,
@@ -178,15 +179,5 @@ def _save_reference(
     thumbs: NDArray[np.uint8],
     digest: str,
 ) -> None:
-    from safetensors.numpy import save_file
-
-    path = reference_path(workspace, modality)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    about = {"digest": digest, "image_ids": ",".join(row.image_id for row in train.rows)}
-    tensors: dict[str, NDArray[Any]] = {
-        "features": np.ascontiguousarray(features),
-        "thumbs": np.ascontiguousarray(thumbs),
-    }
-    save_file(tensors, partial, metadata=about)
-    partial.replace(path)
+    about = {"digest": digest, "image_ids": [row.image_id for row in train.rows]}
+    save_arrays({"features": features, "thumbs": thumbs}, about, reference_path(workspace, modality))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.embedding.corpus import read_labels
+from pipelines.probes.arrays import load_arrays
 from pipelines.probes.lesion import LesionProbe, load_probe
 from pipelines.produce.identity import digest
 from schemas.catalog import CatalogRow
@@ -157,15 +158,11 @@ def load_reference(workspace: Workspace, modality: Modality, calibration_digest:
 
 @lru_cache(maxsize=3)
 def _load_reference(path: Path, probe: Path, calibration_digest: str) -> Reference:
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "numpy") as file:
-            about = file.metadata() or {}
-            features, thumbs = file.get_tensor("features"), file.get_tensor("thumbs")
-    except (OSError, SafetensorError):
-        about = {}
+        tensors, about = load_arrays(path)
+    except (OSError, ValueError):
+        tensors, about = {}, {}
     if about.get("digest") != calibration_digest:
         raise CheckFailed(f"{path.name}: missing, damaged or of another calibration; run `equiderm produce` again")
-    ids = tuple(about["image_ids"].split(",")) if about["image_ids"] else ()
+    ids, features, thumbs = tuple(about["image_ids"]), tensors["features"], tensors["thumbs"]
     return Reference(load_probe(probe), ids, features, unit_length(features), thumbs)
