@@ -1,4 +1,4 @@
-"""How far a long unit of work is, on stderr: one line rewritten on a terminal, a new line every 15 s in a log."""
+"""How far a long unit of work is, on stderr: a live bar on a terminal, a line every 15 s in a log."""
 
 from __future__ import annotations
 
@@ -7,44 +7,56 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 LOG_SECONDS = 15.0
-WIDTH = 24
 
 
 class TrainingProgress:
-    """Prints what `train_generator` reports: images seen of the budget, losses, images/s and seconds left."""
+    """Shows what `train_generator` reports: images seen of the budget, losses, images/s and time left."""
 
-    def __init__(self, name: str, total: int) -> None:
-        """Count up to `total` images."""
+    def __init__(self, name: str, total: int, console: Console | None = None) -> None:
+        """Count up to `total` images, on `console` (stderr if None)."""
         self.name, self.total = name, total
-        self.live = sys.stderr.isatty()
+        console = console or Console(stderr=True)
         self.printed = time.monotonic()
+        self.live: Progress | None = None
+        if console.is_terminal:
+            said = TextColumn("{task.fields[said]}")
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), said, TimeRemainingColumn())
+            self.live = Progress(*columns, console=console, transient=True)
+            self.task = self.live.add_task(name, total=total, said="")
+            self.live.start()
 
     def __call__(self, report: Mapping[str, Any]) -> None:
         """Show one report."""
-        now = time.monotonic()
-        if not self.live and now - self.printed < LOG_SECONDS:
+        if self.live is not None:
+            seen = min(int(report["images"]), self.total)
+            self.live.update(self.task, completed=seen, said=f"{report['images_per_s']:.0f} images/s{losses(report)}")
             return
-        self.printed = now
-        line = progress_line(self.name, report, self.total)
-        print(f"\r\033[K{line}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if now - self.printed >= LOG_SECONDS:
+            self.printed = now
+            print(progress_line(self.name, report, self.total), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave the terminal on a line of its own."""
-        if self.live:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        """Take the bar away; what it said is in losses.parquet."""
+        if self.live is not None:
+            self.live.stop()
 
 
 def progress_line(name: str, report: Mapping[str, Any], total: int) -> str:
-    """Return e.g. `diffusion [######....] 1440/6000 images  loss 0.213  96 images/s  47 s left`."""
+    """Return e.g. `diffusion 1440/6000 images  loss 0.213  96 images/s  47 s left`."""
     seen = min(int(report["images"]), total)
-    full = round(WIDTH * seen / total)
+    rate, left = report["images_per_s"], report["seconds_left"]
+    return f"{name} {seen}/{total} images{losses(report)}  {rate:.0f} images/s  {left:.0f} s left"
+
+
+def losses(report: Mapping[str, Any]) -> str:
+    """Return every loss of a report by name, e.g. `  loss 0.213`."""
     known = {"step", "images", "images_per_s", "seconds_left"}
-    losses = "".join(f"  {key} {value:.3f}" for key, value in report.items() if key not in known and _number(value))
-    return (
-        f"{name} [{'#' * full}{'.' * (WIDTH - full)}] {seen}/{total} images{losses}"
-        f"  {report['images_per_s']:.0f} images/s  {report['seconds_left']:.0f} s left"
-    )
+    return "".join(f"  {key} {value:.3f}" for key, value in report.items() if key not in known and _number(value))
 
 
 def _number(value: Any) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 
 import pytest
+from rich.console import Console
 
 from schemas.errors import CheckFailed, SourceError
 from tasks.progress import TrainingProgress, progress_line
@@ -37,14 +39,25 @@ def test_only_what_may_pass_is_tried_again(error: Exception, again: bool) -> Non
 
 def test_progress_line() -> None:
     line = progress_line("diffusion", REPORT, 6000)
-    assert line == "diffusion [######..................] 1440/6000 images  loss 0.213  96 images/s  47 s left"
+    assert line == "diffusion 1440/6000 images  loss 0.213  96 images/s  47 s left"
 
 
 def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 16.0, 17.0])
     monkeypatch.setattr("tasks.progress.time.monotonic", lambda: next(clock))
-    progress = TrainingProgress("gan", 6000)
-    progress.live = False
+    progress = TrainingProgress("gan", 6000, Console(force_terminal=False, stderr=True))
     for _ in range(3):
         progress(REPORT)
-    assert capsys.readouterr().err.count("gan [") == 1
+    progress.close()
+    assert capsys.readouterr().err.count("gan 1440/6000") == 1
+
+
+def test_a_terminal_gets_a_live_bar() -> None:
+    shown = io.StringIO()
+    progress = TrainingProgress("gan", 6000, Console(file=shown, force_terminal=True, width=120))
+    progress(REPORT)
+    assert progress.live is not None
+    progress.live.refresh()
+    progress.close()
+    assert "1440/6000" in shown.getvalue()
+    assert "96 images/s  loss 0.213" in shown.getvalue()
