@@ -131,6 +131,12 @@ class TrainParams(Section):
     resample_power: float = Field(
         0.5, ge=0, le=1, description="a stratum of n images is drawn in proportion to n^(1-power)"
     )
+    processes: int = Field(
+        1, ge=1, le=64, description="on this machine; they share each batch, the weights do not change"
+    )
+    accelerate: str | None = Field(
+        None, description="accelerate config file, for many GPUs or machines; see infra/accelerate"
+    )
     diffusion: DiffusionParams = DiffusionParams()
     gan: GanParams = GanParams()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.train.run import TrainResult, train_generator
+from pipelines.train.launch import train_launched
+from pipelines.train.run import TrainResult
 from schemas.params import Params
 from schemas.paths import Workspace
 from tasks.progress import TrainingProgress
@@ -15,6 +16,6 @@ def fit(name: str, workspace: Workspace, params: Params) -> TrainResult:
     own = getattr(params.train, name, None)
     progress = TrainingProgress(name, own.images if own else 1)
     try:
-        return train_generator(name, workspace, params, progress)
+        return train_launched(name, workspace, params, progress)
     finally:
         progress.close()

@@ -8,6 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from pipelines.generators.draws import Draws
 from pipelines.generators.interface import Condition
 from schemas.words import Lesion, Modality
 
@@ -53,15 +54,15 @@ def without_lesion(codes: Tensor) -> Tensor:
     return result
 
 
-def drop(codes: Tensor, tone: float, lesion: float, both: float, unknown: float, rng: torch.Generator) -> Tensor:
+def drop(codes: Tensor, tone: float, lesion: float, both: float, unknown: float, draws: Draws) -> Tensor:
     """Return codes with conditions dropped at random, tone and lesion apart (Ho & Salimans 2022; Brooks et al. 2023).
 
     Args:
         tone, lesion, both: shares of images whose tone only, lesion only, or both become null.
         unknown: share whose FST becomes unknown while the ITA stays, so that photographs without FST can be learned from.
     """
-    draw = torch.rand(len(codes), generator=rng)
-    unknown_draw = torch.rand(len(codes), generator=rng) < unknown
+    draw = draws.uniform(len(codes))
+    unknown_draw = draws.uniform(len(codes)) < unknown
     result = codes.clone()
     result[unknown_draw, 1] = FST_UNKNOWN
     no_tone = (draw < tone) | ((draw >= tone + lesion) & (draw < tone + lesion + both))

@@ -89,11 +89,10 @@ class DiffusionRecipe:
         clean = spectral.encode(context.pixels)
         n = len(clean)
         # Stratified over the batch: the loss of one step then depends less on the luck of its time steps.
-        offsets = (torch.arange(n) + torch.rand(n, generator=context.rng)) / n
-        time = (offsets * TRAIN_STEPS).long().clamp_max(TRAIN_STEPS - 1).to(clean.device)
-        noise = torch.randn(clean.shape, generator=context.rng).to(clean.device)
+        time = (context.draws.stratified(n) * TRAIN_STEPS).long().clamp_max(TRAIN_STEPS - 1).to(clean.device)
+        noise = context.draws.normal(*clean.shape).to(clean.device)
         p = self.params.dropout
-        codes = drop(context.conditions, p.drop_tone, p.drop_lesion, p.drop_both, UNKNOWN_SHARE, context.rng)
+        codes = drop(context.conditions, p.drop_tone, p.drop_lesion, p.drop_both, UNKNOWN_SHARE, context.draws)
         with context.backend.autocast():
             predicted = context.wrapped["denoiser"](self.schedule.add_noise(clean, noise, time), time, codes)
         error = (predicted.float() - self.schedule.get_velocity(clean, noise, time)) ** 2

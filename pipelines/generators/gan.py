@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.conditioning import Conditioner, drop, encode
+from pipelines.generators.draws import Draws
 from pipelines.generators.interface import Condition, Step, key_noise
 from pipelines.imaging.spectral import BLOCK, PLANES, Spectral
 from schemas.params import GanParams, SamplerParams
@@ -162,8 +163,8 @@ class GanRecipe:
         root = spectral.scale.sqrt()
         discriminator.importance.copy_((root / root.mean())[:, None, None])
         real = spectral.encode(context.pixels)
-        codes = drop(context.conditions, 0, 0, 0, UNKNOWN_SHARE, context.rng)
-        noise = torch.randn((2, len(real), synthesis.noise_size()), generator=context.rng).to(real.device)
+        codes = drop(context.conditions, 0, 0, 0, UNKNOWN_SHARE, context.draws)
+        noise = [context.draws.normal(len(real), synthesis.noise_size()).to(real.device) for _ in range(2)]
         losses = self._discriminate(context, real, codes, noise[0])
         losses |= self._generate(context, real, codes, noise[1])
         for optimiser in context.optimisers:
@@ -177,7 +178,7 @@ class GanRecipe:
         noise = torch.cat([noise[: 2 * half, :LATENT], noise[paired, LATENT:]], dim=1)
         with context.backend.autocast():
             fake = context.wrapped["synthesis"](noise, codes[paired])
-            score = context.wrapped["discriminator"](_shift(fake, context.rng), codes[paired])
+            score = context.wrapped["discriminator"](_shift(fake, context.draws), codes[paired])
         tone = F.mse_loss(_skin_colour(fake.float()), _skin_colour(real[paired]))
         weight = self.net["discriminator"].importance
         assert isinstance(weight, Tensor)
@@ -198,8 +199,8 @@ class GanRecipe:
         with context.backend.autocast():
             with torch.no_grad():
                 fake = context.wrapped["synthesis"](noise, codes).float()
-            on_real = discriminator(_shift(real, context.rng), codes).float()
-            on_fake = discriminator(_shift(fake, context.rng), codes).float()
+            on_real = discriminator(_shift(real, context.draws), codes).float()
+            on_fake = discriminator(_shift(fake, context.draws), codes).float()
         loss = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
         penalty = torch.zeros(())
         if context.number % self.params.r1_every == 0 and self.params.r1_gamma > 0:
@@ -235,9 +236,9 @@ def _difference(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     return (a - b).abs().mean(dim=(1, 2, 3))
 
 
-def _shift(planes: Tensor, rng: torch.Generator) -> Tensor:
+def _shift(planes: Tensor, draws: Draws) -> Tensor:
     """Return the batch moved by up to one block each way, edges repeated (the same shift for the whole batch)."""
-    dy, dx = (int(v) for v in torch.randint(-1, 2, (2,), generator=rng))
+    dy, dx = draws.shared(-1, 2, 2)
     side = planes.shape[-1]
     padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
     return padded[:, :, 1 + dy : 1 + dy + side, 1 + dx : 1 + dx + side]

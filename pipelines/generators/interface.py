@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipelines.generators.draws import Draws
 from schemas.words import Lesion, Modality
 
 
@@ -95,11 +96,11 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One training step's input. `rng` is seeded by (seed, step, rank): the same after a resume."""
+    """One training step's input. `draws` depends on (seed, step) alone: the same after a resume."""
 
     pixels: Tensor  # uint8 (n, r, r, 3)
     conditions: Tensor  # see conditioning.encode
-    rng: torch.Generator
+    draws: Draws
     number: int
     backend: Backend
     optimisers: Sequence[torch.optim.Optimizer]

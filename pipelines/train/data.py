@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.generators.conditioning import encode
+from pipelines.generators.draws import Draws
 from pipelines.generators.interface import Condition
 from pipelines.imaging.normalise import decode_png
 from schemas.catalog import CatalogRow, PixelRow
@@ -90,9 +91,9 @@ def load_training_set(workspace: Workspace, power: float) -> TrainingSet:
     return training_set(pixels, conditions, power, digest)
 
 
-def turned(pixels: Tensor, rng: torch.Generator) -> Tensor:
+def turned(pixels: Tensor, draws: Draws) -> Tensor:
     """Return each picture (n, r, r, 3) in one of its 8 flips and quarter turns: lesions have no up."""
-    pose = torch.randint(0, 8, (len(pixels),), generator=rng)
+    pose = draws.below(8, len(pixels))
     result = pixels.clone()
     for p in range(8):
         chosen = pose == p

@@ -1,6 +1,7 @@
 """The training loop, the same for every generator, one process or many.
 
-Step k's images, augmentations and noise come from (seed, k, rank) alone, so a run that was killed goes on exactly.
+Step k's images, augmentations and noise come from (seed, k) alone, so a run that was killed goes on exactly, and two
+processes see between them what one would have seen.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
+from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Recipe, Step
 from pipelines.train.data import TrainingSet, turned
 from pipelines.train.state import load_state, save_state
-from schemas.errors import CheckFailed
+from schemas.errors import CheckFailed, ParamsError
 
 EMA_RAMP = 0.09
 """The average's half-life is at most this share of the images seen, so that early weights do not linger (EDM2's ramp)."""
@@ -31,7 +34,7 @@ class Budget:
     """How long and how a run trains; all counts in images, so that they mean the same at any batch size."""
 
     images: int
-    batch: int
+    batch: int  # over all processes
     learning_rate: float
     warmup_images: int
     ema_halflife_images: float
@@ -58,10 +61,14 @@ def fit(
 ) -> Run:  # fmt: skip
     """Train to the budget and return the run; goes on from `state` if it holds one of the same `key`.
 
+    Every process of a launch calls it alike; the first one alone logs, saves and writes.
+
     Raises:
         CheckFailed: a loss is not finite.
+        ParamsError: the batch does not divide by the number of processes.
     """
-    accelerator = Accelerator(mixed_precision=mixed_precision, cpu=not torch.cuda.is_available())
+    accelerator = accelerated(mixed_precision)
+    _check_divides(budget, recipe.name, accelerator)
     net = recipe.net.to(accelerator.device)
     run = Run(recipe, copy.deepcopy(net).requires_grad_(False))
     groups = recipe.parameter_groups()
@@ -71,25 +78,54 @@ def fit(
     run.step, run.log = load_state(state, key, net, run.average, optimisers)
     trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
     wrapped = {name: accelerator.prepare(child) for name, child in trained.items()}
-    global_batch = budget.batch * accelerator.num_processes
-    total, save_every = -(-budget.images // global_batch), max(1, budget.save_every_images // global_batch)
+    total, save_every = -(-budget.images // budget.batch), max(1, budget.save_every_images // budget.batch)
     meter = _Meter(run.step)
     while run.step < total:
-        _set_rate(optimisers, budget, run.step * global_batch)
+        _set_rate(optimisers, budget, run.step * budget.batch)
         losses = recipe.step(_step(data, budget, seed, run.step, accelerator, optimisers, wrapped))
         run.step += 1
-        run.images = run.step * global_batch
-        _average(run.average, net, global_batch, run.images, budget.ema_halflife_images)
-        if run.step % budget.log_every == 0 or run.step == total:
+        run.images = run.step * budget.batch
+        _average(run.average, net, budget.batch, run.images, budget.ema_halflife_images)
+        saves = run.step % save_every == 0 and run.step < total
+        logs = run.step % budget.log_every == 0 or run.step == total
+        if logs or saves:
+            losses = _over_processes(losses, accelerator)
             _check_finite(losses, run)
+        if logs:
             run.log.append({"step": run.step, "images": run.images, **losses})
-            on_log({**run.log[-1], **meter.read(run.step, total, global_batch)})
-        if run.step % save_every == 0 and run.step < total and accelerator.is_main_process:
-            _check_finite(losses, run)
+        if logs and accelerator.is_main_process:
+            on_log({**run.log[-1], **meter.read(run.step, total, budget.batch)})
+        if saves and accelerator.is_main_process:
             save_state(state, key, run.step, net, run.average, optimisers, run.log)
             on_save(run)
-    run.images = run.step * global_batch
+    run.images = run.step * budget.batch
     return run
+
+
+def accelerated(mixed_precision: str) -> Accelerator:
+    """Return this process's Accelerator: alone unless `accelerate launch` set a group up around it.
+
+    Buffers are not sent between processes: the only ones that move are the power iterations of spectral norms, which
+    follow from the weights, and sending them in place would spoil a backward pass over two forward passes.
+    """
+    apart = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Accelerator(mixed_precision=mixed_precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[apart])
+
+
+def _check_divides(budget: Budget, name: str, accelerator: Accelerator) -> None:
+    if budget.batch % accelerator.num_processes:
+        raise ParamsError(
+            f"train.{name}.batch: {budget.batch} images over {accelerator.num_processes} processes; "
+            "every process needs as many; use a multiple"
+        )
+
+
+def _over_processes(losses: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
+    """Return each loss's mean over the processes, so that all of them see the same and stop together."""
+    if accelerator.num_processes == 1:
+        return dict(losses)
+    mean: Any = accelerator.reduce(torch.tensor(list(losses.values()), device=accelerator.device), "mean")
+    return dict(zip(losses, mean.tolist(), strict=True))
 
 
 class _Meter:
@@ -98,11 +134,11 @@ class _Meter:
     def __init__(self, step: int) -> None:
         self.step, self.clock = step, time.monotonic()
 
-    def read(self, step: int, total: int, global_batch: int) -> dict[str, float]:
+    def read(self, step: int, total: int, batch: int) -> dict[str, float]:
         now = time.monotonic()
-        rate = (step - self.step) * global_batch / max(now - self.clock, 1e-9)
+        rate = (step - self.step) * batch / max(now - self.clock, 1e-9)
         self.step, self.clock = step, now
-        return {"images_per_s": rate, "seconds_left": (total - step) * global_batch / max(rate, 1e-9)}
+        return {"images_per_s": rate, "seconds_left": (total - step) * batch / max(rate, 1e-9)}
 
 
 def _check_finite(losses: Mapping[str, float], run: Run) -> None:
@@ -118,14 +154,12 @@ def _step(
     data: TrainingSet, budget: Budget, seed: int, number: int, accelerator: Accelerator,
     optimisers: list[torch.optim.Optimizer], wrapped: Mapping[str, nn.Module],
 ) -> Step:  # fmt: skip
-    chosen = data.indices(seed, number, budget.batch * accelerator.num_processes)
-    mine = chosen[accelerator.process_index :: accelerator.num_processes]
-    rng = torch.Generator().manual_seed(
-        int(np.random.SeedSequence([seed, number, accelerator.process_index]).generate_state(1)[0])
-    )
-    pixels = turned(data.pixels[mine], rng).to(accelerator.device)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    mine = data.indices(seed, number, budget.batch)[rank::world]
+    draws = step_draws(seed, number, rank, world)
+    pixels = turned(data.pixels[mine], draws).to(accelerator.device)
     codes = data.codes[mine].to(accelerator.device)
-    return Step(pixels, codes, rng, number, accelerator, optimisers, wrapped)
+    return Step(pixels, codes, draws, number, accelerator, optimisers, wrapped)
 
 
 def _set_rate(optimisers: list[torch.optim.Optimizer], budget: Budget, images: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from accelerate import PartialState
 from torch import nn
 
 from pipelines.generators.checkpoint import CONFIG, load_checkpoint, save_checkpoint
@@ -80,7 +81,11 @@ def train_generator(
         recipe, data, _budget(own), seed=params.train.seed, key=key, state=folder / "state",
         mixed_precision=own.mixed_precision, on_log=on_progress, on_save=saved,
     )  # fmt: skip
-    digest = _finish(recipe, run, data, folder, _about(recipe, run, own, data, key, workspace))
+    everyone = PartialState()
+    if everyone.is_main_process:
+        _finish(recipe, run, data, folder, _about(recipe, run, own, data, key, workspace))
+    everyone.wait_for_everyone()
+    digest = str(read_result(folder)["sha256"])
     return TrainResult(name, folder, digest, run.images, len(data.conditions), own.start, False)
 
 
@@ -158,7 +163,7 @@ def _about(
     }
 
 
-def _finish(recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: dict[str, Any]) -> str:
+def _finish(recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: dict[str, Any]) -> None:
     """Write the outputs, the card last: its presence says the run is whole."""
     (folder / "card.md").unlink(missing_ok=True)
     digest = save_checkpoint(exported(recipe, run.average), about, folder)
@@ -168,7 +173,6 @@ def _finish(recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: di
     shutil.rmtree(folder / "snapshot", ignore_errors=True)
     discard_state(folder / "state")
     write_card({**about, "sha256": digest}, run.log, folder / "card.md")
-    return digest
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pipelines.generators.conditioning import (
     without_lesion,
     without_tone,
 )
+from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Condition
 from schemas.words import Lesion, Modality
 
@@ -32,7 +33,7 @@ def test_unknown_is_a_value_of_its_own() -> None:
 
 def test_tone_and_lesion_are_dropped_independently_at_the_asked_rates() -> None:
     codes = encode([KNOWN] * 20_000)
-    dropped = drop(codes, 0.1, 0.2, 0.05, 0.0, torch.Generator().manual_seed(0))
+    dropped = drop(codes, 0.1, 0.2, 0.05, 0.0, step_draws(0, 0))
     no_tone, no_lesion = dropped[:, 1] == FST_NULL, dropped[:, 3] == 0
     assert torch.equal(no_tone, dropped[:, 2] == ITA_NULL)
     shares = [float(x.float().mean()) for x in (no_tone & ~no_lesion, no_lesion & ~no_tone, no_tone & no_lesion)]
@@ -40,7 +41,7 @@ def test_tone_and_lesion_are_dropped_independently_at_the_asked_rates() -> None:
 
 
 def test_unknown_share_hides_fst_and_keeps_the_angle() -> None:
-    dropped = drop(encode([KNOWN] * 5000), 0, 0, 0, 0.3, torch.Generator().manual_seed(1))
+    dropped = drop(encode([KNOWN] * 5000), 0, 0, 0, 0.3, step_draws(1, 0))
     hidden = dropped[:, 1] == FST_UNKNOWN
     assert abs(float(hidden.float().mean()) - 0.3) < 0.03
     assert (dropped[:, 2] == -40).all()
