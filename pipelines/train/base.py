@@ -37,7 +37,7 @@ SEED = 1_000_003
 RESOLUTION = 64
 USUAL = {
     "diffusion": {"images": 200_000, "batch": 64, "rate": 6e-4, "halflife": 10_000},
-    "gan": {"images": 100_800, "batch": 24, "rate": 2e-4, "halflife": 5_000},
+    "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "halflife": 5_000},
 }
 """What the shipped bases were made with."""
 
