@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from schemas.table import Float32, Image, Int8, Int32, Row
-from schemas.words import FstSource, Lesion, Modality, Split
+from schemas.words import FstSource, Lesion, LesionGroup, Malignancy, Modality, Split, ToneGroup
 
 
 class CatalogRow(Row):
@@ -34,6 +34,20 @@ class CatalogRow(Row):
     sex: str | None
     split: Split | None = Field(description="null until stratify")
     dup_cluster: str | None
+    malignancy: Malignancy | None = Field(None, description="of the lesion, from the taxonomy")
+    lesion_group: LesionGroup | None = Field(None, description="coarser family of the lesion, from the taxonomy")
+    label_weight: Float32 | None = Field(
+        None, ge=0, le=1, description="weight of the label in a weighted differential; null where it is the only one"
+    )
+    fst_second: Int8 | None = Field(
+        None, ge=1, le=6, description="a second person's Fitzpatrick type; never stands in for a missing fst"
+    )
+    fst_second_source: FstSource | None = None
+    tone_group: ToneGroup | None = Field(
+        None, description="the publisher's range of skin types; a range is not a type and is never written into fst"
+    )
+    monk: Int8 | None = Field(None, ge=1, le=10, description="Monk skin tone 1-10, from a person")
+    monk_second: Int8 | None = Field(None, ge=1, le=10, description="a second person's Monk skin tone")
 
 
 class PixelRow(Row):

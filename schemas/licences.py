@@ -16,7 +16,7 @@ Permission = Literal["commercial", "share", "derive"]
 class Licence(Row):
     """Terms of use, reduced to what a release must know. Not legal advice: the text at `url` is what counts."""
 
-    id: str = Field(description="SPDX id")
+    id: str = Field(description="SPDX id, or LicenseRef- for terms of the publisher's own")
     name: str
     allows: tuple[Permission, ...] = Field(description="commercial use, sharing copies, making derived works")
     citation: str = Field(description="what must be said when it is shared")
@@ -66,6 +66,63 @@ LICENCES: Final[dict[str, Licence]] = {
             citation=f"{_ATTRIBUTION}; no commercial use; share under the same licence.",
             url="https://creativecommons.org/licenses/by-nc-sa/3.0/",
         ),
+        Licence(
+            id="CC-BY-SA-4.0",
+            name="Creative Commons Attribution-ShareAlike 4.0 International",
+            allows=("commercial", "share", "derive"),
+            citation=f"{_ATTRIBUTION}; share under the same licence.",
+            url="https://creativecommons.org/licenses/by-sa/4.0/",
+        ),
+        Licence(
+            id="CC-BY-NC-SA-4.0",
+            name="Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International",
+            allows=("share", "derive"),
+            citation=f"{_ATTRIBUTION}; no commercial use; share under the same licence.",
+            url="https://creativecommons.org/licenses/by-nc-sa/4.0/",
+        ),
+        Licence(
+            id="CC-BY-ND-4.0",
+            name="Creative Commons Attribution-NoDerivatives 4.0 International",
+            allows=("commercial", "share"),
+            citation=f"{_ATTRIBUTION}; share it unchanged.",
+            url="https://creativecommons.org/licenses/by-nd/4.0/",
+        ),
+        Licence(
+            id="CC-BY-NC-ND-4.0",
+            name="Creative Commons Attribution-NonCommercial-NoDerivatives 4.0 International",
+            allows=("share",),
+            citation=f"{_ATTRIBUTION}; no commercial use; share it unchanged.",
+            url="https://creativecommons.org/licenses/by-nc-nd/4.0/",
+        ),
+        Licence(
+            id="LicenseRef-SCIN",
+            name="SCIN Data Use License",
+            allows=("commercial", "share", "derive"),
+            citation=f"{_ATTRIBUTION}; no attempt to find out who is in it.",
+            url="https://github.com/google-research-datasets/scin/blob/main/LICENSE",
+        ),
+        Licence(
+            id="LicenseRef-DDI",
+            name="Stanford DDI research use agreement",
+            # Copies may not be passed on, and nothing grants the right to publish what is made from them.
+            allows=(),
+            citation="Own research without commercial use only; no copies to others.",
+            url="https://stanfordaimi.azurewebsites.net/datasets/35866158-8196-48d8-87bf-50dca81df965",
+        ),
+        Licence(
+            id="LicenseRef-PH2",
+            name="PH2 database terms of use",
+            allows=(),
+            citation="Research and education only; no copies to others.",
+            url="https://www.fc.up.pt/addi/ph2%20database.html",
+        ),
+        Licence(
+            id="LicenseRef-in-house",
+            name="Own data, used with the owner's permission inside the organisation",
+            allows=("commercial", "derive"),
+            citation="Named as the owner wishes; no copies to others.",
+            url="",
+        ),
     )
 }
 """Every licence the factory knows, by id."""
@@ -100,6 +157,77 @@ DATASETS: Final[dict[str, Dataset]] = {
                 "dermatoscopic images of common pigmented skin lesions. Scientific Data 5, 180161 (2018)."
             ),
             url="https://doi.org/10.7910/DVN/DBW86T",
+        ),
+        Dataset(
+            id="isic2018_task3",
+            title="ISIC 2018 task 3",
+            licence="CC-BY-NC-4.0",
+            citation=(
+                "Codella N et al. Skin lesion analysis toward melanoma detection 2018: a challenge hosted by the "
+                "International Skin Imaging Collaboration. arXiv:1902.03368 (2019); Tschandl P, Rosendahl C, Kittler H. "
+                "Scientific Data 5, 180161 (2018)."
+            ),
+            url="https://challenge.isic-archive.com/data/#2018",
+        ),
+        Dataset(
+            id="isic2019",
+            title="ISIC 2019",
+            licence="CC-BY-NC-4.0",
+            citation=(
+                "Tschandl P et al. Scientific Data 5, 180161 (2018); Codella NCF et al. arXiv:1710.05006 (2017); "
+                "Combalia M et al. BCN20000: dermoscopic lesions in the wild. arXiv:1908.02288 (2019)."
+            ),
+            url="https://challenge.isic-archive.com/data/#2019",
+        ),
+        Dataset(
+            id="isic2020",
+            title="SIIM-ISIC 2020",
+            licence="CC-BY-NC-4.0",
+            citation=(
+                "Rotemberg V et al. A patient-centric dataset of images and metadata for identifying melanomas using "
+                "clinical context. Scientific Data 8, 34 (2021)."
+            ),
+            url="https://doi.org/10.34970/2020-ds01",
+        ),
+        Dataset(
+            id="fitzpatrick17k",
+            title="Fitzpatrick17k",
+            licence="CC-BY-NC-SA-3.0",
+            citation=(
+                "Groh M et al. Evaluating deep neural networks trained on clinical images in dermatology with the "
+                "Fitzpatrick 17k dataset. CVPR Workshops (2021)."
+            ),
+            url="https://github.com/mattgroh/fitzpatrick17k",
+        ),
+        Dataset(
+            id="ddi",
+            title="Diverse Dermatology Images",
+            licence="LicenseRef-DDI",
+            citation=(
+                "Daneshjou R et al. Disparities in dermatology AI performance on a diverse, curated clinical image set. "
+                "Science Advances 8, eabq6147 (2022)."
+            ),
+            url="https://ddi-dataset.github.io/",
+        ),
+        Dataset(
+            id="scin",
+            title="Skin Condition Image Network",
+            licence="LicenseRef-SCIN",
+            citation=(
+                "Ward A et al. Creating an empirical dermatology dataset through crowdsourcing with web search "
+                "advertisements. JAMA Network Open 7, e2446615 (2024)."
+            ),
+            url="https://github.com/google-research-datasets/scin",
+        ),
+        Dataset(
+            id="ph2",
+            title="PH2",
+            licence="LicenseRef-PH2",
+            citation=(
+                "Mendonca T et al. PH2 - a dermoscopic image database for research and benchmarking. "
+                "Proc. IEEE EMBC 35, 5437-5440 (2013)."
+            ),
+            url="https://www.fc.up.pt/addi/ph2%20database.html",
         ),
     )
 }

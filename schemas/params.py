@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from schemas.errors import ParamsError
 from schemas.section import Section, Share
-from schemas.source_params import Source
+from schemas.source_params import ADAPTERS, Source
+
+MOST_SHOWN: Final = 400
+"""Characters of a vocabulary that a message lists; of a longer one it names the nearest words."""
 
 
 class SourcesParams(Section):
@@ -252,7 +256,11 @@ def _explain(error: Any) -> str:
         case "model_type" | "dict_type":
             return f"{where or 'the whole file'}: got {got!r}; needs keys with values"
         case "union_tag_not_found" | "union_tag_invalid":
-            known = error["ctx"].get("expected_tags", "'phantom', 'pad_ufes_20', 'ham10000'")
+            known = error["ctx"].get("expected_tags", ", ".join(map(repr, ADAPTERS)))
             return f"{where}.adapter: got {error['ctx'].get('tag')!r}; needs one of {known}"
+        case "enum" if len(error["ctx"]["expected"]) > MOST_SHOWN:
+            near = difflib.get_close_matches(str(got), error["ctx"]["expected"].replace("'", "").split(", "), 3)
+            like = f", for instance {', '.join(near)}" if near else ""
+            return f"{where}: got {got!r}; needs a word of schemas/lesions.py{like}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}: got {got!r}; {message[0].lower()}{message[1:]}"

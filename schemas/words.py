@@ -5,33 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-
-class Lesion(StrEnum):
-    """Canonical diagnosis. Append only: a generator's class embedding is indexed by position in this list."""
-
-    NEVUS = "nevus"
-    MELANOMA = "melanoma"
-    BASAL_CELL_CARCINOMA = "basal_cell_carcinoma"
-    SEBORRHOEIC_KERATOSIS = "seborrhoeic_keratosis"
-    ACTINIC_KERATOSIS = "actinic_keratosis"
-    SQUAMOUS_CELL_CARCINOMA = "squamous_cell_carcinoma"
-    BENIGN_KERATOSIS = "benign_keratosis"
-    DERMATOFIBROMA = "dermatofibroma"
-    VASCULAR_LESION = "vascular_lesion"
-
-
-LESION_SHORT: Final[dict[Lesion, str]] = {
-    Lesion.NEVUS: "NEV",
-    Lesion.MELANOMA: "MEL",
-    Lesion.BASAL_CELL_CARCINOMA: "BCC",
-    Lesion.SEBORRHOEIC_KERATOSIS: "SK",
-    Lesion.ACTINIC_KERATOSIS: "AK",
-    Lesion.SQUAMOUS_CELL_CARCINOMA: "SCC",
-    Lesion.BENIGN_KERATOSIS: "BKL",
-    Lesion.DERMATOFIBROMA: "DF",
-    Lesion.VASCULAR_LESION: "VASC",
-}
-"""Column heads for tables and sheets too narrow for the full name."""
+from schemas.lesions import LESION_SHORT as LESION_SHORT
+from schemas.lesions import Lesion as Lesion
+from schemas.lesions import LesionGroup as LesionGroup
+from schemas.lesions import Malignancy as Malignancy
 
 
 class Modality(StrEnum):
@@ -48,6 +25,14 @@ class FstSource(StrEnum):
     EXPERT = "expert"
     SELF = "self"
     CROWD = "crowd"
+
+
+class ToneGroup(StrEnum):
+    """A range of Fitzpatrick types, where a publisher gives no single one (DDI)."""
+
+    I_II = "12"
+    III_IV = "34"
+    V_VI = "56"
 
 
 class Split(StrEnum):

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from pipelines.generators.conditioning import grow_lesions
 from schemas.errors import CheckpointError
 from schemas.table import write_bytes, write_text
 
@@ -35,14 +36,14 @@ class Checkpoint:
         Raises:
             CheckpointError: a weight is missing, unknown, or of another shape.
         """
-        wanted = net.state_dict()
-        odd = sorted(set(wanted) ^ set(self.tensors))
-        odd += [k for k in wanted if k in self.tensors and wanted[k].shape != self.tensors[k].shape]
+        wanted, found = net.state_dict(), grow_lesions(self.tensors)
+        odd = sorted(set(wanted) ^ set(found))
+        odd += [k for k in wanted if k in found and wanted[k].shape != found[k].shape]
         if odd:
             raise CheckpointError(
                 f"{self.folder}: {len(odd)} weights do not fit this version's network (first: {odd[0]}); train it again"
             )
-        net.load_state_dict({k: v.float() for k, v in self.tensors.items()})
+        net.load_state_dict({k: v.float() for k, v in found.items()})
 
 
 def save_checkpoint(net: nn.Module, config: dict[str, Any], folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -14,8 +14,8 @@ from schemas.words import Lesion, Modality
 
 LESIONS: Final = list(Lesion)
 MODALITIES: Final = list(Modality)
-LESION_SLOTS: Final = 32
-"""Room for lesions yet to come: index 0 is null, 1 + position in `Lesion` otherwise."""
+LESION_SLOTS: Final = 256
+"""Room for lesions yet to come: index 0 is null, 1 + position in `Lesion` otherwise. A checkpoint with fewer is grown."""
 
 FST_NULL: Final = 0
 FST_UNKNOWN: Final = 7
@@ -70,6 +70,16 @@ def drop(codes: Tensor, tone: float, lesion: float, both: float, unknown: float,
     result[no_tone, 1], result[no_tone, 2] = FST_NULL, ITA_NULL
     result[no_lesion, 3] = 0
     return result
+
+
+def grow_lesions(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with `LESION_SLOTS` lesion slots. The shipped bases have 32; the new ones are the mean of those."""
+    grown = dict(tensors)
+    for name, weight in tensors.items():
+        short = LESION_SLOTS - len(weight) if name.split(".")[-2:] == ["lesion", "weight"] else 0
+        if short > 0:
+            grown[name] = torch.cat([weight, weight[1:].mean(dim=0, keepdim=True).expand(short, -1)])
+    return grown
 
 
 class Conditioner(nn.Module):

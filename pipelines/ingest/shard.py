@@ -20,7 +20,7 @@ from schemas.licences import Licence
 from schemas.params import IngestParams, Params
 from schemas.paths import Workspace
 from schemas.table import Image, Row, write_rows, write_text
-from schemas.taxonomy import read_taxonomy
+from schemas.taxonomy import Diagnosis
 from schemas.words import Modality
 
 DUPLICATE: Final = "duplicate_pixels"
@@ -55,7 +55,7 @@ class Origin:
     """What holds for every row of a source."""
 
     source: str
-    dataset: str
+    id_space: str
     modality: Modality
     licence: Licence
 
@@ -115,7 +115,7 @@ class _Outcome:
 
 
 def _read_rows(reader: SourceReader, plan: ShardPlan, settings: IngestParams) -> _Outcome:
-    origin = Origin(plan.source, reader.dataset, reader.modality, reader.licence)
+    origin = Origin(plan.source, reader.id_space, reader.modality, reader.licence)
     outcome = _Outcome()
     for row in reader.rows(plan.start, plan.stop):
         try:
@@ -144,31 +144,30 @@ def ingest_row(row: SourceRow, origin: Origin, settings: IngestParams) -> tuple[
     """
     if row.fault is not None:
         raise Refused(row.fault.code, row.fault.message)
-    if row.facts is None or row.picture is None:
+    if row.facts is None or row.picture is None or row.diagnosis is None:
         raise Refused("incomplete", "the adapter gave neither a fault nor a picture; that is a defect of the adapter")
     loaded = row.picture.load(settings)
     square = normalise(loaded.pixels, loaded.mask, settings.resolution)
     name = image_id(square.pixels)
     tone = measure_ita(square.pixels, square.mask)
-    entry = _catalog_row(row.row_id, row.facts, origin, loaded, name, settings.salt)
+    entry = _catalog_row(row.row_id, row.facts, row.diagnosis, origin, loaded, name, settings.salt)
     mask = None if square.mask is None else Image(bytes=encode_png(square.mask), path=f"{name}_mask.png")
     picture = PixelRow(image_id=name, image=Image(bytes=encode_png(square.pixels), path=f"{name}.png"), mask=mask)
     return entry.model_copy(update={"ita_deg": tone.deg, "ita_pixels": tone.pixels}), picture
 
 
-def _catalog_row(row_id: str, facts: Facts, origin: Origin, loaded: LoadedPicture, name: str, salt: str) -> CatalogRow:
-    diagnosis = read_taxonomy().get((origin.dataset, facts.label))
-    if diagnosis is None:
-        raise Refused(
-            "label_unmapped", f"label {facts.label!r} is not known; add a line for it to schemas/taxonomy.csv"
-        )
+def _catalog_row(
+    row_id: str, facts: Facts, diagnosis: Diagnosis, origin: Origin, loaded: LoadedPicture, name: str, salt: str
+) -> CatalogRow:
+    if diagnosis.lesion is None:
+        raise Refused("label_unknown", f"label {facts.label!r} names no diagnosis; needs one; the row stays out")
     return CatalogRow(
         image_id=name,
         source=origin.source,
         source_row_id=row_id,
         source_sha256=loaded.sha256,
-        patient_id=pseudonym(salt, origin.dataset, "patient", facts.patient),
-        lesion_id=pseudonym(salt, origin.dataset, "lesion", facts.lesion),
+        patient_id=pseudonym(salt, origin.id_space, "patient", facts.patient),
+        lesion_id=pseudonym(salt, origin.id_space, "lesion", facts.lesion),
         modality=origin.modality,
         lesion=diagnosis.lesion,
         lesion_raw=facts.label,
@@ -186,6 +185,14 @@ def _catalog_row(row_id: str, facts: Facts, origin: Origin, loaded: LoadedPictur
         sex=facts.sex,
         split=None,
         dup_cluster=None,
+        malignancy=diagnosis.malignancy,
+        lesion_group=diagnosis.group,
+        label_weight=facts.label_weight,
+        fst_second=facts.fst_second,
+        fst_second_source=facts.fst_second_source,
+        tone_group=facts.tone_group,
+        monk=facts.monk,
+        monk_second=facts.monk_second,
     )
 
 
@@ -200,12 +207,13 @@ def quarantine_row(source: str, row: SourceRow, code: str, message: str) -> Quar
     )
 
 
-def pseudonym(salt: str, dataset: str, kind: str, publisher_id: str | None) -> str | None:
-    """Return 20 hex digits that stand for a publisher's patient or lesion, equal for equal ids of one dataset.
+def pseudonym(salt: str, id_space: str, kind: str, publisher_id: str | None) -> str | None:
+    """Return 20 hex digits that stand for a publisher's patient or lesion, equal for equal ids of one id space.
 
-    The dataset, not the source's name, goes in: two excerpts of one dataset must agree on who a patient is, or a
-    patient could lie in training and test at once. The salt keeps two workspaces from being joined on it.
+    The id space, not the source's name, goes in: two excerpts of one dataset, or two challenges that draw on one
+    archive (HAM10000's lesions are in ISIC 2019 too), must agree on who a patient is, or a patient could lie in
+    training and test at once. The salt keeps two workspaces from being joined on it.
     """
     if publisher_id is None:
         return None
-    return hashlib.sha256("\0".join((salt, dataset, kind, publisher_id)).encode()).hexdigest()[:20]
+    return hashlib.sha256("\0".join((salt, id_space, kind, publisher_id)).encode()).hexdigest()[:20]

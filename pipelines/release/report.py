@@ -13,8 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.release import scores, tally
 from pipelines.release.inputs import Inputs
 from pipelines.release.pictures import Shown, fst_label, strip_uri
-from schemas.licences import DATASETS, licence_of
+from schemas.licences import licence_of
 from schemas.release import BalanceRow, ReleaseFacts
+from schemas.source_params import dataset_of
 from schemas.words import FST_ROMAN, LESION_SHORT, Kind, Lesion, Modality
 
 RAMP: Final = ((232, 245, 243), (88, 172, 168), (8, 62, 72))
@@ -157,9 +158,9 @@ def provenance(inputs: Inputs) -> dict[str, Any]:
 
 
 def _dataset(inputs: Inputs, source: str) -> dict[str, str]:
-    """Return a source's title and citation, where its adapter is a published dataset."""
+    """Return a source's title and citation, where params.yaml still names it."""
     entry = inputs.params.sources.use.get(source)
-    dataset = DATASETS.get(entry.adapter) if entry else None
+    dataset = dataset_of(source, entry) if entry else None
     return {"title": dataset.title if dataset else source, "citation": dataset.citation if dataset else ""}
 
 

@@ -1,16 +1,18 @@
-"""A publisher's image folders, listed once: a look-up by file name instead of a question to the disk for every row."""
+"""A source's folder: what it may hold, and its image folders listed once instead of a question to the disk a row."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from schemas.errors import SourceError
+
+ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,11 @@ class FolderIndex:
 
     root: Path
     files: dict[str, Path] = field(default_factory=dict)
-    """By name; the first by path where two folders hold the same name."""
+    """By name, or by path below the root; the first by path where two folders hold the same name."""
     shadowed: list[Path] = field(default_factory=list)
     """Files whose name an earlier folder holds already."""
+    outside: set[Path] = field(default_factory=set)
+    """Files that are links out of the source's folder."""
 
     def find(self, names: Iterable[str]) -> Path | None:
         """Return the first of `names` that is there."""
@@ -42,48 +46,138 @@ class FolderIndex:
         return {"files": len(paths), "bytes": total, "digest": digest.hexdigest()}
 
 
-def scan(root: Path, folders: Sequence[str]) -> FolderIndex:
-    """Return the files under every folder of `root` that matches one of the patterns, one listing a directory.
+@dataclass(frozen=True)
+class SourceFolder:
+    """Where a source lies, and whether links may lead out of it."""
 
-    Folders within those are listed too (publishers split large sets into parts), symbolic links to folders are not
-    followed, since they can lead in circles.
-    """
-    index = FolderIndex(root)
-    tops = [e for e in _entries(root) if e.is_dir() and any(fnmatch(e.name, pattern) for pattern in folders)]
-    pending = [Path(e.path) for e in tops]
-    while pending:
-        nested = []
-        for entry in _entries(pending.pop(0)):
-            if entry.is_dir(follow_symlinks=False):
-                nested.append(Path(entry.path))
-            elif entry.is_file():
-                if entry.name in index.files:
-                    index.shadowed.append(Path(entry.path))
-                else:
-                    index.files[entry.name] = Path(entry.path)
-        pending = nested + pending
-    return index
+    root: Path
+    said: str
+    """The path as params.yaml says it; messages never show another."""
+    source: str
+    links_anywhere: bool = False
+
+    def check(self) -> None:
+        """Check that the folder is there.
+
+        Raises:
+            SourceError: it is not, or it is a file.
+        """
+        if self.root.is_dir():
+            return
+        got = "does not exist"
+        if self.root.is_file():
+            got = "is an archive" if self.root.suffix.lower() in ARCHIVES else "is a file"
+        do = "unpack it" if got == "is an archive" else "correct the path in params.yaml"
+        raise self.error(f"folder {self.said} {got}; needs the dataset's folder; {do}")
+
+    def table(self, names: Iterable[str]) -> Path:
+        """Return the first of the tables that is there, in the folder or in one of its own name; else the first name.
+
+        Raises:
+            SourceError: it is a link out of the folder.
+        """
+        choices = [path for name in names for path in (self.root / name, self.root / Path(name).stem / name)]
+        there = [path for path in choices if path.exists()]
+        path = next((path for path in there if path.is_file()), there[0] if there else choices[0])
+        if self.leads_out(path):
+            raise self.error(
+                f"{path.name} is a link out of {self.said}; needs a file within it; "
+                "copy it there, or set links: anywhere"
+            )
+        return path
+
+    def leads_out(self, path: Path) -> bool:
+        """Return whether a path is a link to somewhere outside the folder, and that is not allowed."""
+        return not self.links_anywhere and path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve())
+
+    def present(self) -> list[str]:
+        """Return what the folder holds, for messages: names sorted, folders with a slash, eight at most."""
+        names = [e.name + "/" if _is_folder(e) else e.name for e in self.entries(self.root)]
+        return names[:8] + (["..."] if len(names) > 8 else [])
+
+    def scan(
+        self, folders: Sequence[str], *, keep: Callable[[str], bool] | None = None, by_path: bool = False
+    ) -> FolderIndex:
+        """Return the files under every folder that matches one of the patterns, one listing a directory.
+
+        Folders within those are listed too (publishers split large sets into parts); symbolic links to folders within
+        them are not followed, since they can lead in circles.
+
+        Args:
+            folders: patterns for folders directly in the source's; `.` is the source's folder itself, not below.
+            keep: whether a file belongs, by its path below the root. None: every file.
+            by_path: key the index by path below the root, not by name.
+
+        Raises:
+            SourceError: a folder cannot be listed, or is a link out of the source's.
+        """
+        index = FolderIndex(self.root)
+        pending = []
+        for entry in self.entries(self.root):
+            if _is_folder(entry) and any(fnmatch(entry.name, pattern) for pattern in folders):
+                pending.append(self._top(Path(entry.path)))
+            elif "." in folders and _is_file(entry):
+                self._add(index, entry, keep, by_path)
+        while pending:
+            nested = []
+            for entry in self.entries(pending.pop(0)):
+                if entry.is_dir(follow_symlinks=False):
+                    nested.append(Path(entry.path))
+                elif _is_file(entry):
+                    self._add(index, entry, keep, by_path)
+            pending = nested + pending
+        return index
+
+    def entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """Return what a folder holds by name, names with a leading dot left out; raises SourceError if it cannot."""
+        try:
+            with os.scandir(folder) as listing:
+                return sorted((e for e in listing if not e.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            name = folder.relative_to(self.root).as_posix()
+            shown = self.said if name == "." else f"{self.said}/{name}"
+            raise self.error(
+                f"folder {shown} cannot be listed ({error.strerror or error}); needs a readable folder; "
+                "check its permissions"
+            ) from None
+
+    def error(self, text: str) -> SourceError:
+        """Return the error with the source's name in front."""
+        return SourceError(f"sources.use.{self.source}: {text}")
+
+    def _top(self, folder: Path) -> Path:
+        if self.leads_out(folder):
+            raise self.error(
+                f"folder {folder.name} is a link out of {self.said}; needs a folder within it; "
+                "move it there, or set links: anywhere"
+            )
+        return folder
+
+    def _add(
+        self, index: FolderIndex, entry: os.DirEntry[str], keep: Callable[[str], bool] | None, by_path: bool
+    ) -> None:
+        path = Path(entry.path)
+        relative = path.relative_to(self.root).as_posix()
+        if keep is not None and not keep(relative):
+            return
+        key = relative if by_path else entry.name
+        if key in index.files:
+            index.shadowed.append(path)
+        else:
+            index.files[key] = path
+        if entry.is_symlink() and self.leads_out(path):
+            index.outside.add(path)
 
 
-def folders_present(root: Path) -> list[str]:
-    """Return what a folder holds, for messages: names sorted, folders with a slash, eight at most."""
-    names = [e.name + "/" if e.is_dir() else e.name for e in _entries(root)]
-    return names[:8] + (["..."] if len(names) > 8 else [])
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
 
 
-def require_folder(root: Path, said: str, source: str) -> None:
-    """Check that a source's folder is there.
-
-    Raises:
-        SourceError: it is not, or it is a file.
-    """
-    if not root.is_dir():
-        got = "is a file" if root.is_file() else "does not exist"
-        raise SourceError(
-            f"sources.use.{source}: folder {said} {got}; needs the dataset's folder; correct the path in params.yaml"
-        )
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as listing:
-        return sorted((e for e in listing if not e.name.startswith(".")), key=lambda e: e.name)
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False

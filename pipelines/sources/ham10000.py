@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines.sources import wording
+from pipelines.sources.folder import SourceFolder
 from pipelines.sources.interface import Facts, SourceReader
+from pipelines.sources.naming import endings
+from pipelines.sources.table import RawTable, read_csv
 from pipelines.sources.tabular import Layout, TabularReader
 from schemas.paths import Workspace
 from schemas.source_params import Ham10000Source
@@ -18,7 +21,7 @@ from schemas.words import Modality
 
 def open_reader(name: str, source: Ham10000Source, workspace: Workspace) -> SourceReader:
     """Return the source, opened; raises SourceError if its folder, table, columns or images are missing."""
-    return TabularReader(name, LAYOUT, workspace.path(source.path), source.path)
+    return TabularReader(name, LAYOUT, source, workspace)
 
 
 def _interpret(row: Mapping[str, str]) -> Facts:
@@ -31,21 +34,21 @@ def _interpret(row: Mapping[str, str]) -> Facts:
     )
 
 
-def _image_names(row_id: str) -> tuple[str, ...]:
-    # The table names images without an ending; copies are in circulation as JPEG and as PNG.
-    return tuple(f"{row_id}{ending}" for ending in (".jpg", ".png", ".jpeg"))
+def _read(folder: SourceFolder) -> RawTable:
+    columns = ("lesion_id", "image_id", "dx", "age", "sex", "localization")
+    return read_csv(folder.table(["HAM10000_metadata.csv"]), columns, folder.source)
 
 
 LAYOUT = Layout(
     dataset="ham10000",
     modality=Modality.DERMOSCOPIC,
-    table="HAM10000_metadata.csv",
-    columns=("lesion_id", "image_id", "dx", "age", "sex", "localization"),
+    read=_read,
     row_id="image_id",
     label="dx",
     image_folders=("images", "HAM10000_images_part_*"),
-    image_names=_image_names,
+    image_names=endings,
     interpret=_interpret,
     mask_folders=("masks", "HAM10000_segmentations_lesion_tschandl"),
     mask_names=lambda row_id: (f"{row_id}_segmentation.png", f"{row_id}_mask.png"),
+    id_space="isic",
 )

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from schemas.licences import Licence
 from schemas.params import IngestParams
-from schemas.words import FstSource, Modality
+from schemas.taxonomy import Diagnosis
+from schemas.words import FstSource, Modality, ToneGroup
 
 
 class Refused(Exception):
@@ -69,15 +70,26 @@ class Facts:
     site: str | None = None
     age_band: str | None = None
     sex: str | None = None
+    label_weight: float | None = None
+    """Weight of the label in a weighted differential, 0-1."""
+    malignant: bool | None = None
+    """The publisher's own word on it. A row whose label says otherwise contradicts itself and stays out."""
+    fst_second: int | None = None
+    fst_second_source: FstSource | None = None
+    tone_group: ToneGroup | None = None
+    monk: int | None = None
+    monk_second: int | None = None
 
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row of a source (or one file that no row names). It has a fault, or facts and a picture."""
+    """One row of a source (or one file that no row names). It has a fault, or facts, a diagnosis and a picture."""
 
     row_id: str
     raw: Mapping[str, Any] = field(default_factory=dict)
     facts: Facts | None = None
+    diagnosis: Diagnosis | None = None
+    """What the label means. It names a lesion, or the row has a fault."""
     picture: Picture | None = None
     fault: Fault | None = None
 
@@ -91,7 +103,11 @@ class SourceReader(Protocol):
 
     @property
     def dataset(self) -> str:
-        """The adapter's name: a key of DATASETS, and the `source` column of taxonomy.csv."""
+        """The adapter's name."""
+
+    @property
+    def id_space(self) -> str:
+        """Where patient and lesion ids mean the same person: one for all tables of an archive."""
 
     @property
     def modality(self) -> Modality: ...

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from pipelines.sources import wording
+from pipelines.sources.folder import SourceFolder
 from pipelines.sources.interface import Facts, SourceReader
+from pipelines.sources.table import RawTable, read_csv
 from pipelines.sources.tabular import Layout, TabularReader
 from schemas.paths import Workspace
 from schemas.source_params import PadUfes20Source
@@ -19,7 +21,12 @@ from schemas.words import FstSource, Modality
 
 def open_reader(name: str, source: PadUfes20Source, workspace: Workspace) -> SourceReader:
     """Return the source, opened; raises SourceError if its folder, table, columns or images are missing."""
-    return TabularReader(name, LAYOUT, workspace.path(source.path), source.path)
+    return TabularReader(name, LAYOUT, source, workspace)
+
+
+def _read(folder: SourceFolder) -> RawTable:
+    columns = ("patient_id", "lesion_id", "age", "gender", "fitspatrick", "region", "diagnostic", "img_id")
+    return read_csv(folder.table(["metadata.csv"]), columns, folder.source)
 
 
 def _interpret(row: Mapping[str, str]) -> Facts:
@@ -44,8 +51,7 @@ def _mask_names(row_id: str) -> tuple[str, ...]:
 LAYOUT = Layout(
     dataset="pad_ufes_20",
     modality=Modality.CLINICAL,
-    table="metadata.csv",
-    columns=("patient_id", "lesion_id", "age", "gender", "fitspatrick", "region", "diagnostic", "img_id"),
+    read=_read,
     row_id="img_id",
     label="diagnostic",
     image_folders=("images", "imgs_part_*"),

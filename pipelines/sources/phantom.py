@@ -12,6 +12,7 @@ from pipelines.sources.picture import DrawnPicture
 from schemas.licences import DATASETS, Licence, licence_of
 from schemas.paths import Workspace
 from schemas.source_params import PhantomSource
+from schemas.taxonomy import read_taxonomy
 from schemas.words import Modality
 
 
@@ -23,7 +24,7 @@ def open_reader(name: str, source: PhantomSource, workspace: Workspace) -> Sourc
 class PhantomReader:
     """A SourceReader that draws its rows. FST is exact by construction, so no person said it: `fst_source` is null."""
 
-    dataset = "phantom"
+    dataset = id_space = "phantom"
     modality = Modality.PHANTOM
 
     def __init__(self, name: str, source: PhantomSource) -> None:
@@ -76,4 +77,5 @@ class PhantomReader:
             sex=wording.sex(phantom.sex, "sex"),
         )
         raw = {"seed": seed, "index": index, "fst": phantom.fst, "lesion": str(phantom.lesion)}
-        return SourceRow(f"{index:07d}", raw, facts, DrawnPicture(phantom.pixels, phantom.mask))
+        diagnosis = read_taxonomy()[(self.dataset, facts.label)]
+        return SourceRow(f"{index:07d}", raw, facts, diagnosis, DrawnPicture(phantom.pixels, phantom.mask))

@@ -10,7 +10,6 @@ from typing import Final, cast
 
 from pipelines.sources.interface import SourceReader
 from schemas.errors import SourceError
-from schemas.licences import DATASETS
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.source_params import Source
@@ -28,16 +27,12 @@ def open_source(name: str, source: Source, workspace: Workspace) -> SourceReader
         workspace: relative paths are taken from here.
 
     Raises:
-        SourceError: its adapter is not here, or its folder, table, columns or images are missing.
+        SourceError: its name is no file name, or its folder, table, columns or images are missing.
     """
     if not NAME.fullmatch(name):
         # The name becomes part of file names.
         raise SourceError(
             f"sources.use: {name!r} as a name; needs a-z, 0-9, _ and -, a letter first; rename the source"
-        )
-    if source.adapter not in DATASETS:
-        raise SourceError(
-            f"sources.use.{name}: no adapter {source.adapter}; there are {', '.join(sorted(DATASETS))}; use one"
         )
     # The adapter's name is its module's name, so that adding a file is all it takes.
     module = importlib.import_module(f"pipelines.sources.{source.adapter}")

@@ -1,4 +1,4 @@
-"""The reader shared by datasets published as one CSV, image folders and perhaps mask folders."""
+"""The reader shared by datasets published as tables, image folders and perhaps mask folders."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.sources.folder import FolderIndex, folders_present, require_folder, scan
+from pipelines.sources.folder import FolderIndex, SourceFolder
 from pipelines.sources.interface import Facts, Fault, Refused, SourceRow
+from pipelines.sources.labels import Labels
+from pipelines.sources.naming import is_plain_name, is_plain_path
 from pipelines.sources.picture import FilePicture
-from pipelines.sources.table import RawRow, read_csv
-from schemas.errors import SourceError
-from schemas.licences import DATASETS, Licence, licence_of
-from schemas.taxonomy import read_taxonomy, vocabulary
+from pipelines.sources.table import RawRow, RawTable
+from schemas.licences import Licence, licence_of
+from schemas.paths import Workspace
+from schemas.source_params import FolderSource, dataset_of
 from schemas.words import Modality
 
 
@@ -24,44 +26,51 @@ class Layout:
 
     dataset: str
     modality: Modality
-    table: str
-    columns: Sequence[str]
+    read: Callable[[SourceFolder], RawTable]
+    """The rows, from one table or several; raises SourceError if one is missing."""
     row_id: str
-    """Column that names the row, and its image file."""
+    """Column that names the row."""
     label: str
-    """Column that holds the diagnosis."""
+    """What the diagnosis is called in messages: its column, where there is one."""
     image_folders: Sequence[str]
     image_names: Callable[[str], Sequence[str]]
-    """File names an image may have, given the row id, best first."""
+    """File names an image may have, given the image's column, best first."""
     interpret: Callable[[Mapping[str, str]], Facts]
     """The row's facts; raises Refused for a value outside the vocabulary."""
+    image: str = ""
+    """Column that names the image file; the row's own where empty."""
     mask_folders: Sequence[str] = ()
     mask_names: Callable[[str], Sequence[str]] | None = None
+    is_image: Callable[[str], bool] | None = None
+    """Whether a file in the image folders is an image, by its path in the source; None: all are."""
+    is_mask: Callable[[str], bool] | None = None
+    by_path: bool = False
+    """Whether images are named by path below the source's folder, not by file name."""
+    id_space: str = ""
+    """Where patient and lesion ids mean the same; the dataset's own where empty."""
 
 
 class TabularReader:
-    """A SourceReader over a Layout: one pass over the table and one listing of the folders when it is opened."""
+    """A SourceReader over a Layout: one pass over the tables and one listing of the folders when it is opened."""
 
-    def __init__(self, name: str, layout: Layout, root: Path, path_said: str) -> None:
+    def __init__(self, name: str, layout: Layout, source: FolderSource, workspace: Workspace) -> None:
         """Open the source.
 
         Raises:
             SourceError: the folder, its table, a column or the image folder is missing, or the table has no rows.
         """
-        require_folder(root, path_said, name)
         self.name = name
         self.dataset = layout.dataset
+        self.id_space = layout.id_space or layout.dataset
         self.modality = layout.modality
         self._layout = layout
-        self._path_said = path_said
-        self._table = read_csv(root / layout.table, layout.columns, name)
-        self._images = scan(root, layout.image_folders)
-        if not self._images.files:
-            raise SourceError(
-                f"sources.use.{name}: no image in {' or '.join(f + '/' for f in layout.image_folders)}, {path_said} "
-                f"holds {', '.join(folders_present(root))}; needs the image files; put them there"
-            )
-        self._masks = scan(root, layout.mask_folders) if layout.mask_folders else FolderIndex(root)
+        self._source = source
+        self._terms = dataset_of(name, source)
+        folder = SourceFolder(workspace.path(source.path), source.path, name, source.links == "anywhere")
+        folder.check()
+        self._labels = Labels(source, name, layout.label)
+        self._table = layout.read(folder)
+        self._images, self._masks = _list_images(folder, layout, source.images == "needed")
         self._shadowed = frozenset(self._images.shadowed)
         self._repeats = self._find_repeats()
         self._strays = self._find_strays()
@@ -69,7 +78,7 @@ class TabularReader:
     @property
     def licence(self) -> Licence:
         """The dataset's licence."""
-        return licence_of(DATASETS[self.dataset].licence)
+        return licence_of(self._terms.licence)
 
     @property
     def table_rows(self) -> int:
@@ -89,66 +98,82 @@ class TabularReader:
                 yield self._stray(self._strays[position - len(self._table.rows)])
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what decides the result: table, files, labels, licence, layout."""
-        labels = Counter(row.values.get(self._layout.label, "") for row in self._table.rows)
+        """Return what decides the result: tables, files, labels, licence, layout."""
+        labels = Counter(self._label_of(row) for row in self._table.rows)
         return {
             "adapter": self.dataset,
             "modality": str(self.modality),
             "licence": self.licence.id,
-            "citation": DATASETS[self.dataset].citation,
-            "params": {"path": self._path_said},
+            "citation": self._terms.citation,
+            "params": self._source.model_dump(mode="json", exclude={"adapter"}),
             "rows": self.table_rows,
             "files_without_row": len(self._strays),
             "labels": dict(sorted(labels.items())),
-            "tables": {self._table.name: {"bytes": self._table.size, "sha256": self._table.sha256}},
+            "tables": dict(self._table.files),
             "images": self._images.fingerprint(),
             "masks": self._masks.fingerprint(),
         }
 
+    def _label_of(self, row: RawRow) -> str:
+        """Return a row's label, empty where it has none that can be read."""
+        try:
+            return "" if row.fault else self._layout.interpret(row.values).label
+        except Refused:
+            return row.values.get(self._layout.label, "").strip()
+
     def _row(self, position: int, row: RawRow) -> SourceRow:
         row_id = row.values.get(self._layout.row_id, "").strip()
-        named = row_id or f"line {row.line}"
+        named = row_id or row.place
         try:
             self._check_identity(position, row, row_id)
             facts = self._layout.interpret(row.values)
-            self._check_label(facts.label)
-            return SourceRow(named, row.values, facts, self._picture(row_id))
+            diagnosis = self._labels.diagnose(facts)
+            return SourceRow(named, row.values, facts, diagnosis, self._picture(row))
         except Refused as refused:
             return SourceRow(named, row.values, fault=Fault(refused.code, refused.message))
 
     def _check_identity(self, position: int, row: RawRow, row_id: str) -> None:
-        column = self._layout.row_id
-        if row.damage:
-            raise Refused("row_malformed", row.damage)
+        column, image = self._layout.row_id, self._layout.image or self._layout.row_id
+        if row.fault:
+            raise Refused(row.fault.code, row.fault.message)
         if not row_id:
-            raise Refused("id_missing", f"line {row.line} has no {column}; needs one; correct the line")
-        if not is_plain_name(row_id):
-            raise Refused(
-                "unsafe_name", f"{column} {row_id!r} is not a plain file name; needs one without a path; fix it"
-            )
+            raise Refused("id_missing", f"{row.place} has no {column}; needs one; correct the line")
+        self._check_name(image, row.values.get(image, "").strip())
         if position in self._repeats:
-            first = self._table.rows[self._repeats[position]].line
+            first = self._table.rows[self._repeats[position]].place
+            raise Refused("duplicate_id", f"{column} {row_id} is on {first} already; needs to be unique; drop one row")
+
+    def _check_name(self, column: str, name: str) -> None:
+        if self._layout.by_path and not is_plain_path(name):
             raise Refused(
-                "duplicate_id", f"{column} {row_id} is on line {first} already; needs to be unique; drop one row"
+                "unsafe_name", f"{column} {name!r} leads out of the source's folder; needs a path below it; fix it"
+            )
+        if not self._layout.by_path and not is_plain_name(name):
+            raise Refused(
+                "unsafe_name", f"{column} {name!r} is not a plain file name; needs one without a path; fix it"
             )
 
-    def _check_label(self, label: str) -> None:
-        if (self.dataset, label) not in read_taxonomy():
-            known = ", ".join(vocabulary(self.dataset))
-            raise Refused(
-                "label_unmapped",
-                f"{self._layout.label} {label!r} is not one of {known}; add a line for it to schemas/taxonomy.csv",
-            )
-
-    def _picture(self, row_id: str) -> FilePicture:
-        names = self._layout.image_names(row_id)
+    def _picture(self, row: RawRow) -> FilePicture:
+        cell = row.values.get(self._layout.image or self._layout.row_id, "").strip()
+        if self._source.images == "none":
+            raise Refused("image_missing", "only the tables were read; needs the images; remove `images: none`")
+        if not cell:
+            raise Refused("image_missing", f"{row.place} names no image; needs one; correct the line")
+        names = self._layout.image_names(cell)
         path = self._images.find(names)
         if path is None:
             hint = self._differs_in_case(names)
             found = f"; {hint} differs in upper and lower case only; rename it" if hint else "; put the file there"
             raise Refused("image_missing", f"no image file {' or '.join(names[:2])} in the source{found}")
-        masks = self._layout.mask_names(row_id) if self._layout.mask_names else ()
-        return FilePicture(path, self._masks.find(masks))
+        mask = self._masks.find(self._layout.mask_names(cell)) if self._layout.mask_names else None
+        for file, index in ((path, self._images), (mask, self._masks)):
+            if file in index.outside:
+                raise Refused(
+                    "link_outside",
+                    f"{index.relative(file)} is a link out of the source's folder; needs a file within it; "
+                    "copy it there, or set links: anywhere",
+                )
+        return FilePicture(path, mask)
 
     def _differs_in_case(self, names: Sequence[str]) -> str | None:
         wanted = {name.lower() for name in names}
@@ -173,14 +198,24 @@ class TabularReader:
         return repeats
 
     def _find_strays(self) -> list[Path]:
+        column = self._layout.image or self._layout.row_id
         claimed = set()
-        for row in self._table.rows:
-            path = self._images.find(self._layout.image_names(row.values.get(self._layout.row_id, "").strip()))
-            claimed.add(path)
+        if self._images.files:
+            cells = (row.values.get(column, "").strip() for row in self._table.rows)
+            claimed = {self._images.find(self._layout.image_names(cell)) for cell in cells if cell}
         unnamed = [path for path in self._images.files.values() if path not in claimed]
         return sorted([*unnamed, *self._images.shadowed], key=self._images.relative)
 
 
-def is_plain_name(text: str) -> bool:
-    """Return whether the text names a file and nothing else: no path, no parent, no control characters."""
-    return text not in (".", "..") and not any(c in "/\\" or ord(c) < 32 for c in text) and len(text.encode()) <= 200
+def _list_images(folder: SourceFolder, layout: Layout, needed: bool) -> tuple[FolderIndex, FolderIndex]:
+    """Return the images and the masks, or nothing where the source is tables alone."""
+    if not needed:
+        return FolderIndex(folder.root), FolderIndex(folder.root)
+    images = folder.scan(layout.image_folders, keep=layout.is_image, by_path=layout.by_path)
+    if not images.files:
+        raise folder.error(
+            f"no image in {' or '.join(f + '/' for f in layout.image_folders)}, {folder.said} "
+            f"holds {', '.join(folder.present())}; needs the image files; put them there"
+        )
+    masks = folder.scan(layout.mask_folders, keep=layout.is_mask) if layout.mask_folders else FolderIndex(folder.root)
+    return images, masks

@@ -33,6 +33,8 @@ GOOD: dict[str, Any] = {
     "sex": "female",
     "split": None,
     "dup_cluster": None,
+    "malignancy": "benign",
+    "lesion_group": "melanocytic",
 }
 
 

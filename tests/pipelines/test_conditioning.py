@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import torch
 
+from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.conditioning import (
     FST_NULL,
     FST_UNKNOWN,
     ITA_NULL,
     ITA_UNKNOWN,
+    LESION_SLOTS,
     Conditioner,
     drop,
     encode,
+    grow_lesions,
     without_lesion,
     without_tone,
 )
 from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Condition
+from pipelines.generators.registry import BASE
 from schemas.words import Lesion, Modality
 
 KNOWN = Condition(Modality.PHANTOM, 6, Lesion.MELANOMA, -40.0)
@@ -45,6 +49,25 @@ def test_unknown_share_hides_fst_and_keeps_the_angle() -> None:
     hidden = dropped[:, 1] == FST_UNKNOWN
     assert abs(float(hidden.float().mean()) - 0.3) < 0.03
     assert (dropped[:, 2] == -40).all()
+
+
+def test_the_shipped_bases_grow_to_every_lesion_and_keep_what_they_know() -> None:
+    for name in ("diffusion", "gan"):
+        checkpoint = load_checkpoint(BASE / name, name)
+        grown = grow_lesions(checkpoint.tensors)
+        tables = [key for key in grown if key.endswith("lesion.weight")]
+        assert tables
+        for key in tables:
+            before, after = checkpoint.tensors[key], grown[key]
+            assert len(after) == LESION_SLOTS
+            assert torch.equal(after[: len(before)], before)
+    small = {"net.lesion.weight": torch.randn(32, 4), "net.fst.weight": torch.randn(8, 4)}
+    grown = grow_lesions(small)
+    assert torch.equal(grown["net.lesion.weight"][:32], small["net.lesion.weight"])
+    assert torch.allclose(grown["net.lesion.weight"][200], small["net.lesion.weight"][1:].mean(dim=0))
+    assert grown["net.fst.weight"] is small["net.fst.weight"]
+    assert len(Lesion) < LESION_SLOTS
+    assert encode([Condition(Modality.CLINICAL, 3, list(Lesion)[-1], 0.0)])[0, 3] == len(Lesion)
 
 
 def test_adopted_lesions_and_modalities_start_from_what_is_known() -> None:

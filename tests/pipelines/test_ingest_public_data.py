@@ -52,7 +52,9 @@ def test_ham10000_rows_and_a_sample_of_its_pixels(tmp_path: Path) -> None:
     assert len(images) == 2347
     for path in images[::10]:
         (folder / "images" / path.name).symlink_to(path)
-    params = parse_params({"sources": {"use": {"ham": {"adapter": "ham10000", "path": "ham"}}}}, "t")
+    params = parse_params(
+        {"sources": {"use": {"ham": {"adapter": "ham10000", "path": "ham", "links": "anywhere"}}}}, "t"
+    )
     workspace = Workspace(tmp_path)
     count = run_ingest(workspace, params).sources["ham"]
     assert (count.rows, count.files_without_row, count.catalog) == (10015, 0, 235)

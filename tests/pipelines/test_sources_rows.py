@@ -11,8 +11,8 @@ from miniature import photo, png, row, write_pad
 
 from pipelines.sources import wording
 from pipelines.sources.interface import Refused, SourceRow
+from pipelines.sources.naming import is_plain_name
 from pipelines.sources.registry import open_source
-from pipelines.sources.tabular import is_plain_name
 from schemas.paths import Workspace
 from schemas.source_params import PadUfes20Source
 from schemas.words import FstSource
@@ -90,15 +90,19 @@ def test_files_no_row_names_come_last_and_are_named(tmp_path: Path) -> None:
     assert [r.row_id for r in reader.rows(3, 9)] == ["imgs_part_1/P_1.png"]
 
 
-def test_a_link_out_of_the_folder_is_followed_but_a_broken_one_is_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("links", "fault"), [("anywhere", None), ("inside", "link_outside")])
+def test_a_link_out_of_the_folder_is_followed_where_allowed(tmp_path: Path, links: str, fault: str | None) -> None:
     # DVC may keep a data set as links into its cache.
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/blob").write_bytes(png(photo(2)))
     write_pad(tmp_path, [], {})
     (tmp_path / "pad/images/P_2.png").symlink_to(tmp_path / "cache/blob")
     (tmp_path / "pad/images/P_3.png").symlink_to(tmp_path / "nowhere")
-    found = rows_of(tmp_path, [row(1), row(2), row(3)])
-    assert [r.fault and r.fault.code for r in found] == [None, None, "image_missing"]
+    (tmp_path / "pad/images/P_4.png").symlink_to("P_1.png")
+    write_pad(tmp_path, [row(n) for n in range(1, 5)], {"P_1.png": png(photo(1))})
+    source = PadUfes20Source.model_validate({"adapter": "pad_ufes_20", "path": "pad", "links": links})
+    found = list(open_source("pad", source, Workspace(tmp_path)).rows(0, 9))
+    assert [r.fault and r.fault.code for r in found] == [None, fault, "image_missing", None]
 
 
 @given(st.text(max_size=20))
