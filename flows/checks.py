@@ -8,6 +8,7 @@ import yaml
 
 from flows.graph import Graph
 from schemas.errors import ParamsError
+from schemas.location_params import Location
 from schemas.params import Params, load_params
 from schemas.paths import Workspace
 
@@ -38,10 +39,12 @@ def check_watched(graph: Graph) -> None:
 
 
 def check_sources(workspace: Workspace, params: Params) -> None:
-    """Open every source; raises SourceError naming the folder, table or column that is missing."""
-    from pipelines.sources.registry import open_sources
+    """Open every source that need not be fetched first; raises SourceError naming what is missing."""
+    from pipelines.sources.registry import open_source
 
-    open_sources(workspace, params)
+    for name, source in params.sources.use.items():
+        if not (isinstance(source, Location) and source.remote):
+            open_source(name, source, workspace)
 
 
 def _holds(data: Any, keys: list[str]) -> bool:

@@ -3,9 +3,10 @@
     EquidermError                 base; `exit_code` says how the command line ends
     ├── UserError          (2)    what was asked cannot be done; the message says what to change
     │   ├── ParamsError           params.yaml: unknown key, wrong type, value out of range
-    │   ├── SourceError           a source's folder, table or column is missing
+    │   ├── SourceError           a source's folder, bucket, table or column is missing or not to be reached
     │   ├── WorkspaceError        not a workspace, or another build holds it
     │   ├── CheckpointError       missing, truncated, of other classes or another resolution
+    │   ├── DiskFullError         no room for what has to be written
     │   └── NotFoundError         an image, release or stage by that name does not exist
     └── CheckFailed        (1)    the work ran and a gate, quota or check said no
 
@@ -32,7 +33,7 @@ class ParamsError(UserError):
 
 
 class SourceError(UserError):
-    """A source's folder, table or column is missing."""
+    """A source's folder, bucket, table or column is missing or cannot be reached."""
 
 
 class WorkspaceError(UserError):
@@ -41,6 +42,10 @@ class WorkspaceError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is missing, damaged, or made for other classes or another resolution."""
+
+
+class DiskFullError(UserError):
+    """The disk has no room for what has to be written. Finished files are kept, the unfinished one is removed."""
 
 
 class NotFoundError(UserError):

@@ -46,6 +46,18 @@ class Workspace:
     def sources(self) -> Path:
         return self.root / "data/sources.json"
 
+    def fetched(self, source: str) -> Path:
+        """The mirror of a source that is not a local folder. Kept between builds, no stage's out."""
+        return self.root / "data/fetched" / source
+
+    def fetched_manifest(self, source: str) -> Path:
+        """What is in the mirror, what is not and why: rows of schemas.fetch."""
+        return self.root / "data/fetched" / f"{source}.parquet"
+
+    def fetching(self, source: str) -> Path:
+        """Files half fetched, and the journal of those that arrived since the manifest was written."""
+        return self.root / "data/fetched/.unfinished" / source
+
     @property
     def catalog(self) -> Path:
         return self.root / "data/catalog"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from schemas.licences import DATASETS, LICENCES, Dataset
+from schemas.location_params import Location
 from schemas.section import Section, Share
 from schemas.words import FstSource, Lesion
 
@@ -38,11 +39,10 @@ class PhantomSource(Section):
         return self
 
 
-class FolderSource(Section):
+class FolderSource(Location):
     """What every source in a folder has in common."""
 
     adapter: str
-    path: str = Field(description="folder, relative to the workspace")
     images: Literal["needed", "none"] = Field(
         "needed", description="none: the tables alone; their rows are checked, counted and kept out as image_missing"
     )

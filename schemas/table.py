@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import IO, Annotated, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from schemas.errors import CheckFailed
+from schemas.disk import room
+from schemas.errors import CheckFailed, DiskFullError
 
 R = TypeVar("R", bound="Row")
 
@@ -94,15 +96,27 @@ def from_table(table: pa.Table, row: type[R]) -> list[R]:
     return [row.model_validate(r) for r in table.to_pylist()]
 
 
+@contextmanager
+def _whole(path: Path, needed: int) -> Iterator[IO[bytes]]:
+    """Yield a file that becomes `path` when all went well; a disk without room for it is a DiskFullError."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with room(path, needed):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())
+            partial.replace(path)
+    except DiskFullError:
+        partial.unlink(missing_ok=True)  # what came of it takes room that is needed
+        raise
+
+
 def write_table(table: pa.Table, path: Path, *, row_group_size: int | None = None) -> None:
     """Write Parquet so that a reader sees the old file or the whole new one: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as handle:
+    with _whole(path, table.nbytes) as handle:
         pq.write_table(table, handle, compression="zstd", row_group_size=row_group_size)
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(path)
 
 
 def write_rows(rows: Iterable[R], row: type[R], path: Path, *, row_group_size: int | None = None) -> None:
@@ -112,13 +126,8 @@ def write_rows(rows: Iterable[R], row: type[R], path: Path, *, row_group_size: i
 
 def write_bytes(data: bytes, path: Path) -> None:
     """Write a file so that a reader sees the old one or the whole new one: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as handle:
+    with _whole(path, len(data)) as handle:
         handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(path)
 
 
 def write_text(text: str, path: Path) -> None:

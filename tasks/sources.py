@@ -1,13 +1,21 @@
-"""Fingerprinting the sources."""
+"""Fetching the sources that are not here, and fingerprinting all."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from pipelines.fetch.source import FetchResult, fetch_source
 from pipelines.sources.fingerprint import write_fingerprint
+from schemas.location_params import Location
 from schemas.params import Params
 from schemas.paths import Workspace
 from tasks.unit import unit
+
+
+@unit(name="fetch")
+def fetch(workspace: Workspace, name: str, location: Location) -> FetchResult:
+    """Return the counts of one source's mirror, brought up to date."""
+    return fetch_source(workspace, name, location)
 
 
 @unit(name="fingerprint")

@@ -8,14 +8,24 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, cast
 
+from pipelines.sources.fetched import FetchedReader, mirrored
 from pipelines.sources.interface import SourceReader
 from schemas.errors import SourceError
+from schemas.location_params import Location
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.source_params import Source
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 """What a source may be called."""
+
+
+def require_name(name: str) -> None:
+    """Raise SourceError if a source cannot be called that: its name becomes part of file names."""
+    if not NAME.fullmatch(name):
+        raise SourceError(
+            f"sources.use: {name!r} as a name; needs a-z, 0-9, _ and -, a letter first; rename the source"
+        )
 
 
 def open_source(name: str, source: Source, workspace: Workspace) -> SourceReader:
@@ -29,14 +39,11 @@ def open_source(name: str, source: Source, workspace: Workspace) -> SourceReader
     Raises:
         SourceError: its name is no file name, or its folder, table, columns or images are missing.
     """
-    if not NAME.fullmatch(name):
-        # The name becomes part of file names.
-        raise SourceError(
-            f"sources.use: {name!r} as a name; needs a-z, 0-9, _ and -, a letter first; rename the source"
-        )
+    require_name(name)
     # The adapter's name is its module's name, so that adding a file is all it takes.
     module = importlib.import_module(f"pipelines.sources.{source.adapter}")
-    return cast(SourceReader, module.open_reader(name, source, workspace))
+    reader = cast(SourceReader, module.open_reader(name, mirrored(name, source, workspace), workspace))
+    return FetchedReader(reader, source, workspace) if isinstance(source, Location) and source.remote else reader
 
 
 def open_sources(workspace: Workspace, params: Params) -> Mapping[str, SourceReader]:

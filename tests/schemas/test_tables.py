@@ -6,6 +6,7 @@ After a wanted change: `python tests/schemas/test_tables.py` writes golden/table
 from __future__ import annotations
 
 import typing
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ def _plain(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
         return st.integers(least if low is None else low, most if high is None else high)
     if annotation is float:
         return st.floats(low, high, allow_nan=False, width=32 if arrow == pa.float32() else 64)
+    if annotation is datetime:
+        return st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
     if typing.get_origin(annotation) is list:
         return st.lists(_plain(typing.get_args(annotation)[0], []), max_size=3)
     if issubclass(annotation, StrEnum):
