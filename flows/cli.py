@@ -62,6 +62,14 @@ def validate(json: Json = False) -> None:
 
 
 @app.command()
+def dedupe(json: Json = False) -> None:
+    """Find pictures that are there more than once, turned or re-encoded too; keep one, or all in one split."""
+    from flows.verbs import run_stages
+
+    run_stages(["dedupe"], as_json=json)
+
+
+@app.command()
 def stratify(json: Json = False) -> None:
     """Split by patient, count modality x FST x lesion, and set the quotas."""
     from flows.verbs import run_stages

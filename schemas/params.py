@@ -41,6 +41,23 @@ class ValidateParams(Section):
     max_quarantine_share: Share = Field(1.0, description="of all source rows")
 
 
+class DedupeParams(Section):
+    """When two images are the same picture, and what becomes of them. The bounds were chosen on real photos."""
+
+    policy: Literal["keep_one", "keep_all_one_split"] = Field(
+        "keep_one", description="keep_one: the row of the first source stays, the others go to quarantine"
+    )
+    hash_bits: int = Field(10, ge=0, le=15, description="of 64, in the best of 8 poses: pairs beyond are not looked at")
+    min_structure: float = Field(0.9, ge=-1, le=1, description="cosine of low frequencies below which they differ")
+    same_detail: float = Field(
+        0.95, ge=-1, le=1, description="cosine of middle frequencies from which they are the same"
+    )
+    min_similarity: float = Field(
+        0.6, ge=-1, le=1, description="cosine of features needed where the detail is the same"
+    )
+    same_similarity: float = Field(0.92, ge=-1, le=1, description="cosine of features from which they are a crop")
+
+
 class SplitShares(Section):
     """Shares of patients in each split."""
 
@@ -209,6 +226,7 @@ class Params(Section):
     sources: SourcesParams
     ingest: IngestParams = IngestParams()
     validate_: ValidateParams = Field(ValidateParams(), alias="validate")
+    dedupe: DedupeParams = DedupeParams()
     stratify: StratifyParams = StratifyParams()
     train: TrainParams = TrainParams()
     produce: ProduceParams = ProduceParams()

@@ -75,6 +75,21 @@ class Workspace:
         return self.root / "data/validation"
 
     @property
+    def duplicates(self) -> Path:
+        return self.root / "data/duplicates"
+
+    @property
+    def clusters(self) -> Path:
+        return self.duplicates / "clusters.parquet"
+
+    @property
+    def quarantined(self) -> list[Path]:
+        """Every file of quarantine rows there is: those of ingest, then those of dedupe."""
+        files = sorted(f for f in self.quarantine.glob("*.parquet") if not f.name.startswith("."))
+        own = self.duplicates / "quarantine.parquet"
+        return [*files, own] if own.is_file() else files
+
+    @property
     def strata(self) -> Path:
         return self.root / "data/strata/strata.parquet"
 

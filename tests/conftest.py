@@ -21,6 +21,7 @@ sources:
        fst_shares: [0.5, 0, 0, 0, 0.5, 0], lesion_shares: {nevus: 0.6, melanoma: 0.4}}
 ingest: {resolution: 64, shard_rows: 40, workers: 2}
 validate: {min_rows: 10}
+dedupe: {policy: keep_one}
 stratify:
   support: {supported: 4, borrowed: 2}
   quotas: {per_stratum: 16}

@@ -71,15 +71,16 @@ def open_inputs(workspace: Workspace, params: Params) -> Inputs:
     """
     _need(workspace)
     db = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": tempfile.gettempdir()})
-    small: list[tuple[str, Path, type[Row]]] = [
+    small: list[tuple[str, Path | list[Path], type[Row]]] = [
         ("catalog", workspace.splits, CatalogRow),
         ("ledger", workspace.ledger, AttemptRow),
         ("strata", workspace.strata, StratumRow),
         ("quotas", workspace.quotas, QuotaRow),
-        ("quarantine", workspace.quarantine, QuarantineRow),
+        ("quarantine", workspace.quarantined, QuarantineRow),
     ]
     for name, path, row in small:
-        db.register(name, read_table(path, row) if path.exists() else arrow_schema(row).empty_table())
+        there = bool(path) if isinstance(path, list) else path.exists()
+        db.register(name, read_table(path, row) if there else arrow_schema(row).empty_table())
     _view_of_pixels(db, workspace)
     terms, learned = _terms(db, "true"), _terms(db, "split = 'train'")
     if db.execute("SELECT count(*) FROM ledger WHERE accepted").fetchall()[0][0]:
@@ -99,7 +100,7 @@ def _terms(db: duckdb.DuckDBPyConnection, where: str) -> Terms:
     if not rows:
         raise CheckFailed(
             f"data/strata/catalog.parquet: no row where {where}; a release needs real training images; "
-            "read the quarantine of ingest"
+            "read the quarantine of ingest and dedupe"
         )
     allows = set.intersection(*(set(allowed) for _, allowed in rows))
     return Terms(most_restrictive({licence for licence, _ in rows}), tuple(sorted(allows)))

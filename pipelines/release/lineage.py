@@ -83,6 +83,7 @@ def lineage(inputs: Inputs, facts: ReleaseFacts, folder: Path) -> dict[str, Any]
     graph.stage("sources", canonical_sha256(params.sources), list(origins.values()), [])
     graph.stage("ingest", canonical_sha256(params.ingest), list(origins.values()), [])
     graph.stage("validate", canonical_sha256(params.validate_), [], [])
+    graph.stage("dedupe", canonical_sha256(params.dedupe), [], [])
     graph.stage("stratify", canonical_sha256(params.stratify), [], [catalog, quotas])
     graph.stage("produce", canonical_sha256(params.produce), [catalog, quotas, *models], [ledger])
     graph.stage("evaluate", canonical_sha256(params.evaluate), [catalog, ledger], [scores])
@@ -95,8 +96,8 @@ def lineage(inputs: Inputs, facts: ReleaseFacts, folder: Path) -> dict[str, Any]
 
 
 _ROWS: Final = "SELECT count(*) AS n FROM "
-_ORDER: Final = (("ingest", "validate"), ("validate", "stratify"))
-"""Stages whose work is seen only in the next one's: neither leaves a table of its own in a release."""
+_ORDER: Final = (("ingest", "validate"), ("validate", "dedupe"), ("dedupe", "stratify"))
+"""Stages whose work is seen only in the next one's: none leaves a table of its own in a release."""
 
 
 def _sources(graph: _Graph, inputs: Inputs) -> dict[str, str]:

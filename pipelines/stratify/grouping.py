@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import duckdb
 
-from pipelines.stratify.query import statement
+from pipelines.tables.query import statement
 from schemas.params import SplitShares
 
+SQL = Path(__file__).parent
 DRAWS = 2**32
 """A group's draw is 32 bits of a hash: 0 to DRAWS - 1."""
 
 
-def label_groups(con: duckdb.DuckDBPyConnection, files: list[str]) -> int:
-    """Return the number of rounds it took to fill the table `label`: owner -> smallest owner of its group.
+def group_owners(con: duckdb.DuckDBPyConnection, catalog: Sequence[str], sources: Sequence[str]) -> int:
+    """Return the rounds it took to fill the table `grouped` (owner, founder) from the catalog and the table `member`.
 
-    Only owners linked to another one are in the table; every other owner is a group of its own. The number of rounds
-    grows with the logarithm of the longest chain of links, not with the number of images.
+    Only owners linked to another one are in the table; every other owner is a group of its own. `sources` are the
+    sources in the order they were added: a group's founder is the first owner of its first source, so a source added
+    later changes no founder. The rounds grow with the logarithm of the longest chain of links.
     """
-    con.execute(statement("links"), {"catalog": files})
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE label AS "
-        "SELECT owner, owner AS label, true AS moved FROM (SELECT a AS owner FROM link UNION SELECT b FROM link)"
-    )
+    con.execute(statement(SQL, "shared"), {"catalog": list(catalog)})
+    con.execute(statement(SQL, "linked"), {"catalog": list(catalog)})
+    con.execute(statement(SQL, "founders"), {"catalog": list(catalog), "sources": list(sources)})
+    con.execute(statement(SQL, "links"))
+    con.execute(statement(SQL, "labels"))
     rounds = 0
     while con.execute("SELECT coalesce(bool_or(moved), false) FROM label").fetchall() == [(True,)]:
-        con.execute(statement("hook"))
+        con.execute(statement(SQL, "hook"))
         rounds += 1
+    con.execute(statement(SQL, "groups"))
     return rounds
 
 

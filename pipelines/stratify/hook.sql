@@ -1,5 +1,8 @@
 -- One round of connected components over `link`; repeat until no row has `moved`.
 --
+-- in   link   table (a, b)
+-- out  label  table (owner, label, moved), replaced
+--
 -- Every owner's label is an owner of the same component, at first itself. A round takes the smallest label among the
 -- owner's own, its label's, and its neighbours', and hands it to the old label too, so that whole trees move at once:
 -- the FastSV scheme (Zhang, Azad, Hu 2020), a few rounds even on long chains. At the end the label is the component's

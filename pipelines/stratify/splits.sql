@@ -1,27 +1,35 @@
--- The catalog with `split` set. A group is a component of patients, lesions and duplicate clusters (hook.sql); its
--- key is hashed with the seed, and the first 32 bits of the hash choose the split. The split therefore depends on
--- the group alone: rows of other patients never move it, and neither does the order of the rows.
+-- The split of every row of a piece of the catalog, and its duplicate cluster. A group is a component of patients,
+-- lesions and duplicate clusters; its founder is hashed with the seed, and the first 32 bits of the hash choose the
+-- split. The split therefore depends on the group alone: rows of other patients never move it, nor does their order.
+-- A row that a better copy replaced, or whose label is disputed, is left out.
 --
--- $catalog           list of Parquet files with the columns of CatalogRow
--- $seed              stratify.seed
--- $train_below       hashes under this are `train`; 0 to 2^32
--- $validation_below  then, hashes under this are `validation`; the rest is `test`
+-- in   piece              table (row, image_id, patient_id, lesion_id); row counts from 0
+--      grouped            table (owner, founder), linked owners only
+--      member             table (image_id, dup_cluster, kept), rows in a cluster only
+--      $seed              stratify.seed
+--      $train_below       hashes under this are `train`; 0 to 2^32
+--      $validation_below  then, hashes under this are `validation`; the rest is `test`
+-- out  (row, split, dup_cluster), in the order of the rows
 WITH image AS (
-    SELECT *, coalesce('1:' || patient_id, '2:' || lesion_id, '3:' || coalesce(dup_cluster, image_id)) AS owner
-    FROM read_parquet($catalog)
+    SELECT row, image_id, coalesce('1:' || patient_id, '2:' || lesion_id, '3:' || image_id) AS owner
+    FROM piece
 ),
 drawn AS (
     SELECT
-        image.*,
-        ('0x' || substr(sha256($seed || ':' || coalesce(label.label, image.owner)), 1, 8))::UBIGINT AS draw
-    FROM image LEFT JOIN label USING (owner)
+        row, dup_cluster,
+        ('0x' || substr(sha256($seed || ':' || coalesce(founder, owner)), 1, 8))::UBIGINT AS draw
+    FROM image
+    LEFT JOIN grouped USING (owner)
+    LEFT JOIN member USING (image_id)
+    WHERE coalesce(kept, true)
 )
-SELECT * EXCLUDE (owner, draw) REPLACE (
+SELECT
+    row,
     CASE
         WHEN draw < $train_below THEN 'train'
         WHEN draw < $validation_below THEN 'validation'
         ELSE 'test'
-    END AS split
-)
+    END AS split,
+    dup_cluster
 FROM drawn
-ORDER BY source, source_row_id, image_id;
+ORDER BY row;

@@ -6,15 +6,20 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from pipelines.stratify.grouping import cuts, label_groups
-from pipelines.stratify.query import catalog_files, connect, stream, write_stream
+from pipelines.stratify.grouping import SQL, group_owners
 from pipelines.stratify.quotas import allocate
+from pipelines.stratify.splits import split_pieces
+from pipelines.tables.query import ahead, catalog_files, connect, statement, stream, write_stream
 from schemas.catalog import CatalogRow
+from schemas.duplicates import ClusterRow
+from schemas.errors import WorkspaceError
 from schemas.params import Params, StratifyParams
 from schemas.paths import Workspace
 from schemas.strata import QuotaRow, StratumRow
 from schemas.table import from_table, read_table, to_table
 from schemas.words import Support
+
+UNIQUE = ("image_id", "source_row_id", "source_sha256", "patient_id", "lesion_id", "dup_cluster")
 
 
 class StratifyResult(BaseModel):
@@ -57,11 +62,12 @@ class StratifyResult(BaseModel):
 def stratify(workspace: Workspace, params: Params) -> StratifyResult:
     """Return strata and quotas of the catalog, after writing data/strata/{catalog,strata,quotas}.parquet.
 
-    The same catalog and params give the same bytes. The three files appear together, once all are written.
+    The same files and params give the same bytes; in another order of rows, the same split for each. The three files
+    appear together, once all are written.
 
     Raises:
-        WorkspaceError: there is no catalog; run ingest first.
-        CheckFailed: a catalog file has other columns than CatalogRow.
+        WorkspaceError: there is no catalog or no table of duplicates; run ingest or dedupe first.
+        CheckFailed: a file has other columns than CatalogRow, or ClusterRow.
     """
     files = catalog_files(workspace, "stratify")
     read_table([Path(f) for f in files], CatalogRow, columns=["mask"])  # the cheapest column; the columns are checked
@@ -69,7 +75,7 @@ def stratify(workspace: Workspace, params: Params) -> StratifyResult:
     partials = {goal: goal.with_name(f".{goal.name}.partial") for goal in goals}
     workspace.splits.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _write_splits(workspace, files, params.stratify, partials[workspace.splits])
+        _write_splits(workspace, files, params, partials[workspace.splits])
         strata = _count_strata(workspace, params.stratify, partials[workspace.splits])
         quotas = allocate(strata, params.stratify)
         write_stream(iter([to_table(strata, StratumRow)]), StratumRow, partials[workspace.strata])
@@ -82,12 +88,15 @@ def stratify(workspace: Workspace, params: Params) -> StratifyResult:
     return StratifyResult(strata=tuple(strata), quotas=tuple(quotas))
 
 
-def _write_splits(workspace: Workspace, files: list[str], params: StratifyParams, path: Path) -> None:
-    train, validation = cuts(params.split)
-    given = {"catalog": files, "seed": str(params.seed), "train_below": train, "validation_below": validation}
+def _write_splits(workspace: Workspace, files: list[str], params: Params, path: Path) -> None:
+    if not workspace.clusters.is_file():
+        where = workspace.clusters.relative_to(workspace.root)
+        raise WorkspaceError(f"{where}: not there; stratify must know the duplicates; run `equiderm dedupe` first")
+    read_table(workspace.clusters, ClusterRow, columns=["kept"])  # checks the declared columns
     with connect(workspace) as con:
-        label_groups(con, files)
-        write_stream(stream(con, "splits", given, CatalogRow), CatalogRow, path)
+        con.execute(statement(SQL, "members"), {"clusters": [str(workspace.clusters)]})
+        group_owners(con, files, list(params.sources.use))
+        write_stream(ahead(split_pieces(con, files, params.stratify)), CatalogRow, path, plain=UNIQUE)
 
 
 def _count_strata(workspace: Workspace, params: StratifyParams, splits: Path) -> list[StratumRow]:
@@ -97,4 +106,5 @@ def _count_strata(workspace: Workspace, params: StratifyParams, splits: Path) ->
         "borrowed": params.support.borrowed,
     }
     with connect(workspace) as con:
-        return [row for table in stream(con, "strata", given, StratumRow) for row in from_table(table, StratumRow)]
+        tables = stream(con, statement(SQL, "strata"), given, StratumRow)
+        return [row for table in tables for row in from_table(table, StratumRow)]

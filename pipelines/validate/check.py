@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 
-from pipelines.stratify.query import catalog_files, connect
+from pipelines.tables.query import catalog_files, connect
 from pipelines.validate.batches import count_frame, key_frame, open_tables, row_frames
 from pipelines.validate.result import Check, ValidationResult
 from pipelines.validate.suite import Suite

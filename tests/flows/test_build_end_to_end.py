@@ -21,7 +21,18 @@ from flows.server import local_server
 from schemas.paths import Workspace
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-STAGES = ["sources", "ingest", "validate", "stratify", "train@diffusion", "train@gan", "produce", "evaluate", "release"]
+STAGES = [
+    "sources",
+    "ingest",
+    "validate",
+    "dedupe",
+    "stratify",
+    "train@diffusion",
+    "train@gan",
+    "produce",
+    "evaluate",
+    "release",
+]
 
 pytestmark = pytest.mark.timeout(900)
 

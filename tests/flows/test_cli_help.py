@@ -19,7 +19,7 @@ VERBS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-define
 
 
 def test_the_verbs() -> None:
-    named = "build sources ingest validate stratify train produce evaluate release"
+    named = "build sources ingest validate dedupe stratify train produce evaluate release"
     assert sorted(f"{named} plan status releases verify trace replay phantom".split()) == VERBS
 
 

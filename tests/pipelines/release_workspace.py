@@ -105,6 +105,8 @@ def make_workspace(
     write_rows([_quota(p) for p in plans], QuotaRow, space.quotas)
     refused = QuarantineRow(source=source, source_row_id="r9", code="image_missing", message="r9: no image", raw="{}")
     write_rows([refused, refused], QuarantineRow, space.quarantine / "part.parquet")
+    again = refused.model_copy(update={"source_row_id": "r8", "code": "near_duplicate", "message": "r8: as r1"})
+    write_rows([again], QuarantineRow, space.duplicates / "quarantine.parquet")
     model = space.model("diffusion")
     model.mkdir(parents=True)
     (model / "config.json").write_text(json.dumps({"generator": "diffusion", "sha256": CHECKPOINT, "start": "base"}))

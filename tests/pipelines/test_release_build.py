@@ -23,7 +23,7 @@ from pipelines.release.verify import verify_release
 from schemas.catalog import CatalogRow, PixelRow
 from schemas.ledger import AttemptRow, SyntheticRow
 from schemas.paths import Workspace
-from schemas.release import BalanceRow, IndexRow, ReleaseImageRow
+from schemas.release import BalanceRow, IndexRow, QuarantineCountRow, ReleaseImageRow
 from schemas.table import arrow_schema, read_rows, read_table, write_rows
 from schemas.words import Split
 
@@ -52,6 +52,13 @@ def test_the_same_inputs_give_the_same_bytes_however_they_lie_in_files(made: Wor
     assert write_release(space, make_params()) == first
     assert contents(folder_of(space)) == contents(folder_of(made))
     assert [p.name for p in space.releases.iterdir()] == ["tiny"]
+
+
+def test_rows_that_dedupe_left_out_are_counted_with_those_of_ingest(made: Workspace) -> None:
+    counted = read_rows(folder_of(made) / "quarantine.parquet", QuarantineCountRow)
+    assert {(row.code, row.rows) for row in counted} == {("image_missing", 2), ("near_duplicate", 1)}
+    assert json.loads((folder_of(made) / "release.json").read_text())["counts"]["quarantined"] == 3
+    assert "| near_duplicate | 1 |" in (folder_of(made) / "datasheet.md").read_text()
 
 
 def test_the_index_holds_every_image_once_with_its_split(made: Workspace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
+from schemas.duplicates import ClusterRow
 from schemas.params import Params, parse_params
 from schemas.paths import Workspace
 from schemas.table import Image, write_rows
@@ -53,7 +54,10 @@ def fill(
     quarantined: int = 0,
     shard_rows: int = 1000,
 ) -> Workspace:
-    """Return a workspace under `root` whose data/ looks as ingest leaves it; `pixels` defaults to one a row."""
+    """Return a workspace under `root` whose data/ looks as ingest and dedupe leave it; `pixels` defaults to one a row.
+
+    Rows with a `dup_cluster` are listed as members of it, and all are kept.
+    """
     workspace = Workspace(root)
     for start in range(0, max(len(rows), 1), shard_rows):
         name = f"part-{start // shard_rows:05d}.parquet"
@@ -66,7 +70,24 @@ def fill(
         for i in range(quarantined)
     ]
     write_rows(refused, QuarantineRow, workspace.quarantine / "a.parquet")
+    write_clusters(workspace, rows)
     return workspace
+
+
+def write_clusters(workspace: Workspace, rows: Sequence[CatalogRow], dropped: Sequence[str] = ()) -> None:
+    """Write data/duplicates/clusters.parquet from the rows' `dup_cluster`; images named in `dropped` are not kept."""
+    members = [
+        ClusterRow(
+            dup_cluster=r.dup_cluster,
+            image_id=r.image_id,
+            source=r.source,
+            source_row_id=r.source_row_id,
+            kept=r.image_id not in dropped,
+        )
+        for r in rows
+        if r.dup_cluster is not None
+    ]
+    write_rows(members, ClusterRow, workspace.clusters)
 
 
 def params(**sections: Any) -> Params:

@@ -123,25 +123,41 @@ def digests(workspace: Workspace) -> list[str]:
     return [hashlib.sha256(p.read_bytes()).hexdigest() for p in (workspace.splits, workspace.strata, workspace.quotas)]
 
 
-def test_the_same_rows_give_the_same_bytes(
-    done: tuple[Workspace, StratifyResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_same_files_give_the_same_bytes(done: tuple[Workspace, StratifyResult], tmp_path: Path) -> None:
+    again = fill(tmp_path, mixed(), shard_rows=7)
+    stratify(again, SETTINGS)
+    assert digests(again) == digests(done[0])
+    stratify(again, SETTINGS)
+    assert digests(again) == digests(done[0])
+
+
+def test_the_same_rows_in_another_order_give_the_same_splits_strata_and_quotas(
+    done: tuple[Workspace, StratifyResult], tmp_path: Path
 ) -> None:
     shuffled = fill(tmp_path, mixed()[::-1], shard_rows=7)
     stratify(shuffled, SETTINGS)
-    assert digests(shuffled) == digests(done[0])
-    stratify(shuffled, SETTINGS)
-    assert digests(shuffled) == digests(done[0])
+    assert digests(shuffled)[1:] == digests(done[0])[1:]
+    by_id = [sorted(read_rows(w.splits, CatalogRow), key=lambda r: r.image_id) for w in (shuffled, done[0])]
+    assert by_id[0] == by_id[1]
+
+
+def test_without_the_table_of_duplicates_it_says_what_to_run(tmp_path: Path) -> None:
+    workspace = fill(tmp_path, mixed())
+    workspace.clusters.unlink()
+    with pytest.raises(
+        WorkspaceError, match=r"data/duplicates/clusters\.parquet: not there; .* `equiderm dedupe` first"
+    ):
+        stratify(workspace, SETTINGS)
 
 
 def test_a_long_catalog_is_cut_into_the_same_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.stratify.query.ROW_GROUP", 2500)
+    monkeypatch.setattr("pipelines.stratify.splits.ROW_GROUP", 2500)
     rows = [catalog_row(i) for i in range(6000)]
     workspace = fill(tmp_path, rows)
     stratify(workspace, SETTINGS)
     footer = pq.ParquetFile(workspace.splits).metadata
     assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [2500, 2500, 1000]
-    ids = pq.read_table(workspace.splits)["source_row_id"].to_pylist()
-    assert ids == sorted(ids)
+    assert pq.read_table(workspace.splits)["source_row_id"].to_pylist() == [r.source_row_id for r in rows]
 
 
 def test_the_summary_is_one_line(done: tuple[Workspace, StratifyResult]) -> None:
