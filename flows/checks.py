@@ -39,12 +39,16 @@ def check_watched(graph: Graph) -> None:
 
 
 def check_sources(workspace: Workspace, params: Params) -> None:
-    """Open every source that need not be fetched first; raises SourceError naming what is missing."""
+    """Open every source and the withdrawal list; raises SourceError or ParamsError naming what is missing or wrong."""
+    from pipelines.ingest.withdrawn import read_withdrawn
+    from pipelines.sources.permission import permitted_sources
     from pipelines.sources.registry import open_source
 
-    for name, source in params.sources.use.items():
+    for name, source in permitted_sources(params).items():
+        # What has to be fetched first is opened by the stage `sources`.
         if not (isinstance(source, Location) and source.remote):
             open_source(name, source, workspace)
+    read_withdrawn(workspace, params.ingest.salt)
 
 
 def _holds(data: Any, keys: list[str]) -> bool:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from schemas.errors import EquidermError
+from schemas.errors import EquidermError, UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
+SourceName = Annotated[str, typer.Argument(help="a name under sources.use in params.yaml")]
 ImageId = Annotated[str, typer.Argument(help="image_id as in a release's index.parquet, or its first 6 or more digits")]
 
 
@@ -160,6 +161,52 @@ def replay(image: ImageId, json: Json = False) -> None:
     from flows.verbs import replay_one
 
     replay_one(image, as_json=json)
+
+
+@app.command()
+def accept(
+    source: SourceName,
+    by: Annotated[str, typer.Option(metavar="NAME", help="who accepts it")] = "",
+    why: Annotated[str, typer.Option(metavar="TEXT", help="why the change is right")] = "",
+    json: Json = False,
+) -> None:
+    """Show how a source differs from what was accepted; with --by and --why, accept it as it is now."""
+    from flows.accountability import accept as accept_source
+
+    accept_source(source, by, why, as_json=json)
+
+
+@app.command()
+def withdraw(
+    source: SourceName,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="kept in the list; without the id")],
+    patient: Annotated[str, typer.Option(metavar="ID", help="a patient, as published: all their rows")] = "",
+    row: Annotated[str, typer.Option(metavar="ID", help="one row, as published")] = "",
+    image: Annotated[str, typer.Option(metavar="IMAGE", help="one image_id, wherever its pixels come from")] = "",
+    absent: Annotated[bool, typer.Option("--absent", help="record it although nothing here has that id")] = False,
+    json: Json = False,
+) -> None:
+    """Put a patient, row or image on the withdrawal list, as a salted hash; the next build leaves it out."""
+    from flows.accountability import withdraw as put_on_list
+
+    given = {kind: name for kind, name in (("patient", patient), ("row", row), ("image", image)) if name}
+    if len(given) != 1:
+        raise UserError(f"withdraw: got {len(given)} of --patient, --row and --image; needs one; give one")
+    ((kind, name),) = given.items()
+    put_on_list(source, kind, name, why, absent=absent, as_json=json)
+
+
+@app.command()
+def impact(
+    source: Annotated[str, typer.Argument(help="a name under sources.use")] = "",
+    row_or_image: Annotated[str, typer.Argument(help="id of a row or patient as published, or an image_id")] = "",
+    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="everything on the withdrawal list")] = False,
+    json: Json = False,
+) -> None:
+    """Name every model and release that used an image: as pixels, in training, in gates, through what was made since."""
+    from flows.accountability import impact_of
+
+    impact_of(source, row_or_image, withdrawn=withdrawn, as_json=json)
 
 
 @app.command()

@@ -22,6 +22,11 @@ class Licence(Row):
     citation: str = Field(description="what must be said when it is shared")
     url: str
 
+    @property
+    def share_alike(self) -> bool:
+        """Whether what is derived must be shared under the same licence; SPDX ids spell it `SA`."""
+        return "SA" in self.id.split("-")
+
 
 class Dataset(Row):
     """A published dataset: whose it is and how to cite it."""
@@ -248,7 +253,7 @@ def licence_of(licence_id: str) -> Licence:
 
 
 def most_restrictive(ids: Iterable[str]) -> Licence:
-    """Return the licence with the fewest permissions among `ids`; of equals, the first by id.
+    """Return the licence with the fewest permissions among `ids`; of equals, one that demands share-alike, then by id.
 
     This is the one to *name* for a mixed set. What a mixed set *allows* is the intersection of every `allows`.
 
@@ -259,4 +264,4 @@ def most_restrictive(ids: Iterable[str]) -> Licence:
     found = [licence_of(licence_id) for licence_id in set(ids)]
     if not found:
         raise ValueError("most_restrictive got no licence ids; it needs one or more")
-    return min(found, key=lambda licence: (len(licence.allows), licence.id))
+    return min(found, key=lambda licence: (len(licence.allows), not licence.share_alike, licence.id))

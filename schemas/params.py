@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from schemas.errors import ParamsError
+from schemas.licences import Permission
 from schemas.section import Section, Share
 from schemas.source_params import ADAPTERS, Source
 
@@ -17,10 +18,27 @@ MOST_SHOWN: Final = 400
 """Characters of a vocabulary that a message lists; of a longer one it names the nearest words."""
 
 
+class DriftParams(Section):
+    """How far a source may move from what was accepted of it before a build stops.
+
+    A lost or new label, another column, licence, modality or adapter always stops it.
+    """
+
+    rows: Share = Field(0.01, description="of the accepted number of rows")
+    files: Share = Field(0.01, description="of the accepted number of image or mask files")
+    shares: Share = Field(0.01, description="change of any label's or Fitzpatrick type's share of the rows, 0-1")
+    classes: Share = Field(0.1, description="of any label's or Fitzpatrick type's own rows: the rare ones count too")
+    first_use: Literal["record", "refuse"] = Field(
+        "record", description="a source that nobody accepted yet: record it as it is and go on, or stop"
+    )
+
+
 class SourcesParams(Section):
     """Where images come from. Each name is the `source` column of the catalog."""
 
     use: dict[str, Source] = Field(min_length=1)
+    require: tuple[Permission, ...] = Field((), description="sources whose licence does not allow these are left out")
+    drift: DriftParams = DriftParams()
 
 
 class IngestParams(Section):

@@ -59,6 +59,16 @@ class Workspace:
         return self.root / "data/fetched/.unfinished" / source
 
     @property
+    def accepted(self) -> Path:
+        """What was accepted of each source: committed, reviewed."""
+        return self.root / "infra/accepted"
+
+    @property
+    def withdrawn(self) -> Path:
+        """Who and what was withdrawn, as salted hashes: committed, reviewed."""
+        return self.root / "infra/withdrawn.csv"
+
+    @property
     def catalog(self) -> Path:
         return self.root / "data/catalog"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.fetch.source import FetchResult, fetch_source
-from pipelines.sources.fingerprint import write_fingerprint
+from pipelines.sources.fingerprint import survey_sources
 from schemas.location_params import Location
 from schemas.params import Params
 from schemas.paths import Workspace
@@ -20,5 +20,5 @@ def fetch(workspace: Workspace, name: str, location: Location) -> FetchResult:
 
 @unit(name="fingerprint")
 def fingerprint(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Return the fingerprint of every source; data/sources.json holds the same."""
-    return write_fingerprint(workspace, params)
+    """Return every source's fingerprint, as in data/sources.json, and how it stands against what was accepted."""
+    return survey_sources(workspace, params)

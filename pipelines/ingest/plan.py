@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from pipelines.ingest.withdrawn import read_withdrawn
 from pipelines.sources.fingerprint import source_digest
 from pipelines.sources.interface import SourceReader
 from pipelines.sources.registry import open_sources
@@ -41,19 +42,20 @@ def plan_shards(workspace: Workspace, params: Params) -> list[ShardPlan]:
         SourceError: a source's folder, table, column or images are missing.
     """
     plans = []
+    withdrawn = read_withdrawn(workspace, params.ingest.salt).key()
     for name, reader in open_sources(workspace, params).items():
-        plans += _plan_source(name, reader, params)
+        plans += _plan_source(name, reader, params, withdrawn)
     return plans
 
 
-def _plan_source(name: str, reader: SourceReader, params: Params) -> list[ShardPlan]:
+def _plan_source(name: str, reader: SourceReader, params: Params, withdrawn: str) -> list[ShardPlan]:
     digest, size = source_digest(reader), params.ingest.shard_rows
     # How many shards run at once does not change what they hold.
     settings = params.ingest.model_dump(mode="json", exclude={"workers", "shard_rows"})
     plans = []
     for number, start in enumerate(range(0, len(reader), size)):
         stop = min(start + size, len(reader))
-        identity = json.dumps([name, digest, settings, start, stop, code_digest()], sort_keys=True)
+        identity = json.dumps([name, digest, settings, withdrawn, start, stop, code_digest()], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:24]
         plans.append(ShardPlan(name, number, start, stop, digest, key))
     return plans

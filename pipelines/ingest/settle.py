@@ -15,6 +15,7 @@ import pyarrow as pa
 from pipelines.ingest.pack import Packer
 from pipelines.ingest.plan import ShardPlan, plan_shards
 from pipelines.ingest.shard import ShardCount, ShardFiles, shard_files, staging
+from pipelines.sources.permission import permitted_sources
 from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
 from schemas.errors import CheckFailed
 from schemas.params import Params
@@ -118,7 +119,7 @@ def _merge(workspace: Workspace, params: Params, plans: Sequence[ShardPlan], bui
     kept: dict[str, tuple[str, str, str]] = {}
     tallies: dict[str, _Tally] = {}
     size = params.ingest.shard_rows
-    for name in params.sources.use:
+    for name in permitted_sources(params):
         packers = [
             Packer(build / "catalog", name, CatalogRow, size),
             Packer(build / "images", name, PixelRow, size),

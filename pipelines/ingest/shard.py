@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from typing import Final
 from pipelines.imaging.normalise import encode_png, image_id, normalise
 from pipelines.imaging.tone import measure_ita
 from pipelines.ingest.plan import ShardPlan
+from pipelines.ingest.pseudonym import pseudonym
+from pipelines.ingest.withdrawn import WITHDRAWN, Withdrawn, read_withdrawn
 from pipelines.sources.interface import Facts, LoadedPicture, Refused, SourceReader, SourceRow
 from pipelines.sources.registry import open_source
 from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
@@ -89,7 +90,7 @@ def ingest_shard(workspace: Workspace, params: Params, plan: ShardPlan) -> Shard
         return ShardCount.model_validate_json(files.count.read_text(encoding="utf-8"))
     source = params.sources.use[plan.source]
     reader = _reader(workspace, plan.source, source.model_dump_json(), plan.source_digest)
-    outcome = _read_rows(reader, plan, params.ingest)
+    outcome = _read_rows(reader, plan, params.ingest, read_withdrawn(workspace, params.ingest.salt))
     write_rows(outcome.catalog, CatalogRow, files.catalog)
     write_rows(outcome.images, PixelRow, files.images)
     write_rows([*outcome.refused, *outcome.entered], QuarantineRow, files.quarantine)
@@ -114,14 +115,19 @@ class _Outcome:
     refused: list[QuarantineRow] = field(default_factory=list)
 
 
-def _read_rows(reader: SourceReader, plan: ShardPlan, settings: IngestParams) -> _Outcome:
-    origin = Origin(plan.source, reader.id_space, reader.modality, reader.licence)
+def _read_rows(reader: SourceReader, plan: ShardPlan, settings: IngestParams, withdrawn: Withdrawn) -> _Outcome:
+    origin, ids = Origin(plan.source, reader.id_space, reader.modality, reader.licence), reader.id_space
     outcome = _Outcome()
     for row in reader.rows(plan.start, plan.stop):
         try:
+            withdrawn.refuse_row(row, ids)
             entry, image = ingest_row(row, origin, settings)
+            withdrawn.refuse_image(entry.image_id)
         except Refused as refusal:
-            outcome.refused.append(quarantine_row(plan.source, row, refusal.code, refusal.message))
+            if refusal.code == WITHDRAWN:
+                outcome.refused.append(withdrawn.record(plan.source, ids, row))
+            else:
+                outcome.refused.append(quarantine_row(plan.source, row, refusal.code, refusal.message))
         else:
             outcome.catalog.append(entry)
             outcome.images.append(image)
@@ -205,15 +211,3 @@ def quarantine_row(source: str, row: SourceRow, code: str, message: str) -> Quar
         message=message,
         raw=json.dumps(dict(row.raw), ensure_ascii=False, sort_keys=True),
     )
-
-
-def pseudonym(salt: str, id_space: str, kind: str, publisher_id: str | None) -> str | None:
-    """Return 20 hex digits that stand for a publisher's patient or lesion, equal for equal ids of one id space.
-
-    The id space, not the source's name, goes in: two excerpts of one dataset, or two challenges that draw on one
-    archive (HAM10000's lesions are in ISIC 2019 too), must agree on who a patient is, or a patient could lie in
-    training and test at once. The salt keeps two workspaces from being joined on it.
-    """
-    if publisher_id is None:
-        return None
-    return hashlib.sha256("\0".join((salt, id_space, kind, publisher_id)).encode()).hexdigest()[:20]

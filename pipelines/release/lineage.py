@@ -78,7 +78,8 @@ def lineage(inputs: Inputs, facts: ReleaseFacts, folder: Path) -> dict[str, Any]
     scores = graph.add("entity", "metrics", "Measurements", sha256=file_sha256(space.evaluation / "metrics.json"))
     release = graph.add(
         "entity", f"release/{facts.name}/{facts.version}", "Release",
-        licence=facts.licence, images=facts.counts["images"], index_sha256=file_sha256(folder / "index.parquet"),
+        licence=facts.licence, licence_allows=list(facts.licence_allows),
+        images=facts.counts["images"], index_sha256=file_sha256(folder / "index.parquet"),
     )  # fmt: skip
     graph.stage("sources", canonical_sha256(params.sources), list(origins.values()), [])
     graph.stage("ingest", canonical_sha256(params.ingest), list(origins.values()), [])
@@ -106,7 +107,7 @@ def _sources(graph: _Graph, inputs: Inputs) -> dict[str, str]:
         name = row["source"]
         found[name] = graph.add(
             "entity", f"source/{name}", "Source",
-            licence=row["licence"], images=row["images"], patients=row["patients"],
+            licence=row["licence"], licence_allows=row["allows"], images=row["images"], patients=row["patients"],
             files_sha256=row["files_sha256"],
         )  # fmt: skip
     return found
@@ -124,6 +125,7 @@ def _checkpoints(graph: _Graph, inputs: Inputs, catalog: str, origins: dict[str,
             generator=row["generator"], sha256=row["sha256"], sampler=row["sampler"],
             start=config.get("start") if current else None,
             training_images=sum(s["images"] for s in learned),
+            licence=inputs.synthetic_terms.licence.id, licence_allows=list(inputs.synthetic_terms.allows),
         )  # fmt: skip
         for source in learned:
             graph.relate(

@@ -111,14 +111,14 @@ _PARTS: Final = (("real", "train"), ("real", "validation"), ("real", "test"), ("
 
 
 def sources(inputs: Inputs, where: str = "true") -> list[dict[str, Any]]:
-    """Return the real images' sources as dicts: source, licence, images, patients named, shared, files_sha256.
+    """Return the real images' sources as dicts: source, licence, allows, images, patients named, shared, files_sha256.
 
     `files_sha256` is over the sha256 of each image's source file, so it names the source's content and not, like
     data/sources.json, also the time its files were written.
     """
     return inputs.rows(
         "SELECT source, licence, count(*) AS images, count(DISTINCT patient_id) AS patients, "
-        "list_contains(any_value(licence_allows), 'share') AS shared, "
+        "list_sort(any_value(licence_allows)) AS allows, list_has_all(any_value(licence_allows), ['share', 'derive']) AS shared, "
         r"sha256(string_agg(source_sha256, '\n' ORDER BY source_sha256, source_row_id)) AS files_sha256 "
         f"FROM catalog WHERE {where} GROUP BY source, licence ORDER BY source, licence"
     )

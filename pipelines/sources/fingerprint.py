@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from pipelines.sources.drift import check_drift
 from pipelines.sources.interface import SourceReader
+from pipelines.sources.permission import left_out_sources
 from pipelines.sources.registry import open_sources
 from schemas.params import Params
 from schemas.paths import Workspace
@@ -14,8 +18,26 @@ from schemas.table import write_text
 from schemas.taxonomy import taxonomy_sha256
 
 
-def write_fingerprint(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Return the fingerprint of every source, and write it to data/sources.json.
+def survey_sources(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Return the fingerprint of every source with how it stands against what was accepted, and which are left out.
+
+    Raises:
+        SourceError: a source cannot be opened or may not be used.
+        CheckFailed: a source drifted (see `check_drift`). Nothing is written then.
+    """
+    readers = open_sources(workspace, params)
+    drift = check_drift(workspace, params, readers)
+    return {
+        **write_fingerprint(workspace, params, readers),
+        "drift": {name: survey.model_dump(mode="json") for name, survey in drift.items()},
+        "left_out": [asdict(found) for found in left_out_sources(params)],
+    }
+
+
+def write_fingerprint(
+    workspace: Workspace, params: Params, readers: Mapping[str, SourceReader] | None = None
+) -> dict[str, Any]:
+    """Return the fingerprint of every source, and write it to data/sources.json. `readers`: the sources if open.
 
     An image file counts by name, size and modification time; reading 100 GB to learn that nothing changed would cost
     more than the build. Tables and the taxonomy count by their contents.
@@ -23,7 +45,7 @@ def write_fingerprint(workspace: Workspace, params: Params) -> dict[str, Any]:
     Raises:
         SourceError: a folder, table, column or image folder is missing. Nothing is written then.
     """
-    readers = open_sources(workspace, params)
+    readers = readers or open_sources(workspace, params)
     found = {
         "format": 1,
         "taxonomy_sha256": taxonomy_sha256(),

@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from pipelines.sources.fetched import FetchedReader, mirrored
 from pipelines.sources.interface import SourceReader
+from pipelines.sources.permission import permitted_sources
 from schemas.errors import SourceError
 from schemas.location_params import Location
 from schemas.params import Params
@@ -47,5 +48,9 @@ def open_source(name: str, source: Source, workspace: Workspace) -> SourceReader
 
 
 def open_sources(workspace: Workspace, params: Params) -> Mapping[str, SourceReader]:
-    """Return every source of params.yaml, opened, in its order; raises SourceError as `open_source` does."""
-    return MappingProxyType({name: open_source(name, s, workspace) for name, s in params.sources.use.items()})
+    """Return every source that may be used, opened, in the order of params.yaml.
+
+    Raises:
+        SourceError: as `open_source` and `permitted_sources` do.
+    """
+    return MappingProxyType({name: open_source(name, s, workspace) for name, s in permitted_sources(params).items()})

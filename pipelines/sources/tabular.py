@@ -110,6 +110,8 @@ class TabularReader:
             "files_without_row": len(self._strays),
             "labels": dict(sorted(labels.items())),
             "tables": dict(self._table.files),
+            "columns": list(self._table.rows[0].values),
+            "fst": self._skin_types(),
             "images": self._images.fingerprint(),
             "masks": self._masks.fingerprint(),
         }
@@ -120,6 +122,16 @@ class TabularReader:
             return "" if row.fault else self._layout.interpret(row.values).label
         except Refused:
             return row.values.get(self._layout.label, "").strip()
+
+    def _skin_types(self) -> dict[str, int]:
+        """Return rows by what the publisher says of skin, also of rows without an image: 1-6, unknown or invalid."""
+        found: Counter[str] = Counter()
+        for row in self._table.rows:
+            try:
+                found[str(self._layout.interpret(row.values).fst or "unknown")] += 1
+            except (Refused, KeyError):
+                found["invalid"] += 1
+        return dict(sorted(found.items()))
 
     def _row(self, position: int, row: RawRow) -> SourceRow:
         row_id = row.values.get(self._layout.row_id, "").strip()

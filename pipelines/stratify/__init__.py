@@ -3,6 +3,7 @@
 strata.py    the stage: catalog and duplicates in, three tables out
 grouping.py  which images must share a split: members, shared, linked, founders, links, labels, hook, groups.sql
 splits.py    the split of every image, piece by piece (splits.sql)
+closed.py    what may not be learned from is `test` (closed.sql)
 strata.sql   modality x FST x lesion, counted
 quotas.py    how many images of each stratum to make, and why not more
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from pipelines.stratify.closed import keep_from_learning
 from pipelines.stratify.grouping import SQL, group_owners
 from pipelines.stratify.quotas import allocate
 from pipelines.stratify.splits import split_pieces
@@ -76,6 +77,7 @@ def stratify(workspace: Workspace, params: Params) -> StratifyResult:
     workspace.splits.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write_splits(workspace, files, params, partials[workspace.splits])
+        keep_from_learning(partials[workspace.splits])
         strata = _count_strata(workspace, params.stratify, partials[workspace.splits])
         quotas = allocate(strata, params.stratify)
         write_stream(iter([to_table(strata, StratumRow)]), StratumRow, partials[workspace.strata])

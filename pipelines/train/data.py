@@ -63,7 +63,7 @@ def load_training_set(workspace: Workspace, power: float) -> TrainingSet:
     """Return the `train` split with its pixels.
 
     Raises:
-        CheckFailed: the split is empty, or pixels are missing.
+        CheckFailed: the split is empty, a licence in it forbids derived images, or pixels are missing.
     """
     rows = sorted(
         (r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN), key=lambda r: r.image_id
@@ -71,6 +71,12 @@ def load_training_set(workspace: Workspace, power: float) -> TrainingSet:
     if not rows:
         raise CheckFailed(
             "train: 0 images in the train split, at least 1 is needed; add a source or raise stratify.split.train"
+        )
+    forbidden = sorted({f"{r.source} ({r.licence})" for r in rows if "derive" not in r.licence_allows})
+    if forbidden:
+        raise CheckFailed(
+            f"train: the licence of {', '.join(forbidden)} does not allow derived images, learning from them makes some; "
+            "remove it from sources.use or set sources.require: [derive], and ingest again"
         )
     wanted = {r.image_id for r in rows}
     table = read_table(workspace.images, PixelRow, columns=["image_id", "image"])

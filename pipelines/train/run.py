@@ -29,7 +29,8 @@ from schemas.catalog import CatalogRow
 from schemas.errors import CheckpointError, ParamsError
 from schemas.params import DiffusionParams, GanParams, Params
 from schemas.paths import Workspace
-from schemas.table import read_rows, write_table
+from schemas.table import read_rows, write_rows, write_table
+from schemas.withdrawal import TRAINING, TrainingImageRow
 from schemas.words import Lesion, Modality, Split
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -68,6 +69,8 @@ def train_generator(
     folder = workspace.model(name)
     key = _content_key(name, params, own, data)
     if (done := _finished(name, folder, key)) is not None:
+        if PartialState().is_main_process:
+            _write_training_images(folder, workspace)
         return TrainResult(name, folder, done["sha256"], done["images"], len(data.conditions), own.start, True)
     torch.manual_seed(params.train.seed)
     recipe = make(own, data.resolution)
@@ -84,6 +87,7 @@ def train_generator(
     everyone = PartialState()
     if everyone.is_main_process:
         _finish(recipe, run, data, folder, _about(recipe, run, own, data, key, workspace))
+        _write_training_images(folder, workspace)
     everyone.wait_for_everyone()
     digest = str(read_result(folder)["sha256"])
     return TrainResult(name, folder, digest, run.images, len(data.conditions), own.start, False)
@@ -161,6 +165,15 @@ def _about(
         "lesions": sorted({str(r.lesion) for r in rows}),
         "fst": sorted({r.fst for r in rows if r.fst is not None}),
     }
+
+
+def _write_training_images(folder: Path, workspace: Workspace) -> None:
+    """Write training.parquet: which images the weights come from, for `equiderm impact`."""
+    rows = sorted(
+        (r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN), key=lambda r: r.image_id
+    )
+    used = [TrainingImageRow(image_id=r.image_id, source=r.source, patient_id=r.patient_id) for r in rows]
+    write_rows(used, TrainingImageRow, folder / TRAINING)
 
 
 def _finish(recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: dict[str, Any]) -> None:

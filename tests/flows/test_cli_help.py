@@ -20,7 +20,7 @@ VERBS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-define
 
 def test_the_verbs() -> None:
     named = "build sources ingest validate dedupe stratify train produce evaluate release"
-    assert sorted(f"{named} plan status releases verify trace replay phantom".split()) == VERBS
+    assert sorted(f"{named} plan status releases verify trace replay phantom accept withdraw impact".split()) == VERBS
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -15,8 +15,9 @@ from miniature import pad_params, photo, png, row, run_ingest, tree, write_pad
 from pipelines.imaging.normalise import decode_png, image_id
 from pipelines.ingest import settle
 from pipelines.ingest.plan import plan_shards
+from pipelines.ingest.pseudonym import pseudonym
 from pipelines.ingest.settle import settle_catalog
-from pipelines.ingest.shard import ingest_shard, pseudonym, staging
+from pipelines.ingest.shard import ingest_shard, staging
 from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
 from schemas.errors import CheckFailed
 from schemas.params import parse_params

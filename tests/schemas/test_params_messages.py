@@ -91,10 +91,10 @@ def test_an_unknown_key_is_named_wherever_it_is(where: tuple[tuple[str, ...], ty
     known = {info.alias or name for name, info in model.model_fields.items()}  # type: ignore[attr-defined]
     if key in known:
         return
-    data: dict[str, object] = {"use": SOURCES["sources"]["use"]} if path == ("sources",) else {}
-    data = {**data, key: 1} if path else {**SOURCES, key: 1}
-    for part in reversed(path):
-        data = {part: data}
+    data: dict[str, object] = {key: 1} if path else {**SOURCES, key: 1}
+    for depth in range(len(path), 0, -1):
+        needed = {"use": SOURCES["sources"]["use"]} if path[:depth] == ("sources",) else {}
+        data = {path[depth - 1]: {**needed, **data}}
     with pytest.raises(ParamsError) as caught:
         parse_params({**SOURCES, **data}, "params.yaml")
     named = ".".join((*path, key))

@@ -90,7 +90,11 @@ def _plain(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
     if annotation is Image:
         return st.builds(Image, bytes=st.binary(max_size=8), path=st.text(max_size=5))
     assert annotation is str, annotation
-    return st.text(st.characters(codec="utf-8"), max_size=12)
+    pattern = next((found for m in metadata if (found := getattr(m, "pattern", None))), None)
+    if pattern:
+        return st.from_regex(pattern, fullmatch=True)
+    fewest = next((m.min_length for m in metadata if isinstance(m, annotated_types.MinLen)), 0)
+    return st.text(st.characters(codec="utf-8"), min_size=fewest, max_size=12)
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
