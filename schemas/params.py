@@ -13,6 +13,7 @@ from schemas.errors import ParamsError
 from schemas.licences import Permission
 from schemas.section import Section, Share
 from schemas.source_params import ADAPTERS, Source
+from schemas.train_params import TrainParams
 
 MOST_SHOWN: Final = 400
 """Characters of a vocabulary that a message lists; of a longer one it names the nearest words."""
@@ -123,61 +124,6 @@ class StratifyParams(Section):
     split: SplitShares = SplitShares()
     support: SupportLevels = SupportLevels()
     quotas: QuotaParams = QuotaParams()
-
-
-class LossWeights(Section):
-    """Condition dropout: the share of training images whose tone, lesion or both are replaced by null."""
-
-    drop_tone: Share = 0.1
-    drop_lesion: Share = 0.1
-    drop_both: Share = 0.05
-
-
-class DiffusionParams(Section):
-    """Conditional diffusion: v-prediction, zero terminal SNR, EMA."""
-
-    images: int = Field(6000, ge=1, description="training images seen (not epochs)")
-    batch: int = Field(48, ge=1)
-    learning_rate: float = Field(2e-4, gt=0)
-    warmup_images: int = Field(500, ge=0)
-    ema_halflife_images: float = Field(1500, gt=0)
-    dropout: LossWeights = LossWeights()
-    mixed_precision: Literal["no", "bf16"] = "bf16"
-    start: Literal["base", "scratch"] = "base"
-    log_every: int = Field(10, ge=1, description="steps")
-    sheet_every_images: int = Field(2000, ge=1)
-
-
-class GanParams(Section):
-    """Conditional GAN: projection discriminator, hinge loss, R1, EMA."""
-
-    images: int = Field(6000, ge=1, description="real images seen by the discriminator")
-    batch: int = Field(48, ge=2)
-    learning_rate: float = Field(1e-4, gt=0)
-    ema_halflife_images: float = Field(1500, gt=0)
-    r1_gamma: float = Field(1.0, ge=0)
-    r1_every: int = Field(8, ge=1, description="steps")
-    mixed_precision: Literal["no", "bf16"] = "no"
-    start: Literal["base", "scratch"] = "base"
-    log_every: int = Field(10, ge=1, description="steps")
-    sheet_every_images: int = Field(2000, ge=1)
-
-
-class TrainParams(Section):
-    """Generators to train; each name under `use` is a stage `train@<name>`."""
-
-    seed: int = Field(11, ge=0)
-    resample_power: float = Field(
-        0.5, ge=0, le=1, description="a stratum of n images is drawn in proportion to n^(1-power)"
-    )
-    processes: int = Field(
-        1, ge=1, le=64, description="on this machine; they share each batch, the weights do not change"
-    )
-    accelerate: str | None = Field(
-        None, description="accelerate config file, for many GPUs or machines; see infra/accelerate"
-    )
-    diffusion: DiffusionParams = DiffusionParams()
-    gan: GanParams = GanParams()
 
 
 class SamplerParams(Section):

@@ -64,7 +64,7 @@ def test_stage_flow_task_params_and_folder_have_one_name() -> None:
 
 def test_every_generator_of_the_graph_has_parameters_and_a_builder() -> None:
     from pipelines.generators.registry import GENERATORS
-    from schemas.params import TrainParams
+    from schemas.train_params import TrainParams
 
     named = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["foreach"]
     assert set(named) == set(GENERATORS)

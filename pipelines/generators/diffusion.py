@@ -23,7 +23,8 @@ from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.conditioning import Conditioner, drop, encode, without_lesion, without_tone
 from pipelines.generators.interface import Condition, Step, key_noise
 from pipelines.imaging.spectral import BLOCK, PLANES, Spectral
-from schemas.params import DiffusionParams, SamplerParams
+from schemas.params import SamplerParams
+from schemas.train_params import DiffusionParams
 
 WIDTH: Final = 64
 TRAIN_STEPS: Final = 1000

@@ -28,7 +28,8 @@ from pipelines.generators.conditioning import Conditioner, drop, encode
 from pipelines.generators.draws import Draws
 from pipelines.generators.interface import Condition, Step, key_noise
 from pipelines.imaging.spectral import BLOCK, PLANES, Spectral
-from schemas.params import GanParams, SamplerParams
+from schemas.params import SamplerParams
+from schemas.train_params import GanParams
 
 WIDTH: Final = 64
 LATENT: Final = 128

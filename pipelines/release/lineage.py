@@ -55,13 +55,7 @@ class _Graph:
 def lineage(inputs: Inputs, facts: ReleaseFacts, folder: Path) -> dict[str, Any]:
     """Return the PROV document of a release whose tables lie in `folder`."""
     graph, params, space = _Graph(), inputs.params, inputs.workspace
-    graph.document["agent"] = {
-        AGENT: {
-            "prov:type": {"$": "prov:SoftwareAgent", "type": "xsd:QName"},
-            "equiderm:version": facts.code_version,
-            "equiderm:code_sha256": facts.code_sha256,
-        }
-    }
+    graph.document["agent"] = {AGENT: _agent(facts)}
     origins = _sources(graph, inputs)
     catalog = graph.add(
         "entity", "catalog", "Table", sha256=file_sha256(space.splits), rows=inputs.count(_ROWS + "catalog")
@@ -94,6 +88,14 @@ def lineage(inputs: Inputs, facts: ReleaseFacts, folder: Path) -> dict[str, Any]
     for entity in (catalog, ledger):
         graph.relate("wasDerivedFrom", generatedEntity=release, usedEntity=entity)
     return graph.document
+
+
+def _agent(facts: ReleaseFacts) -> dict[str, Any]:
+    return {
+        "prov:type": {"$": "prov:SoftwareAgent", "type": "xsd:QName"},
+        "equiderm:version": facts.code_version,
+        "equiderm:code_sha256": facts.code_sha256,
+    }
 
 
 _ROWS: Final = "SELECT count(*) AS n FROM "

@@ -28,9 +28,9 @@ from pipelines.train.card import write_base_card
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
-from schemas.params import DiffusionParams, GanParams
 from schemas.source_params import PhantomSource
 from schemas.table import write_table
+from schemas.train_params import DiffusionParams, GanParams
 from schemas.words import Lesion, Modality
 
 SEED = 1_000_003

@@ -16,8 +16,9 @@ from typing import Any
 
 from pipelines.train.run import TrainResult, train_generator
 from schemas.errors import CheckFailed, CheckpointError, EquidermError, ParamsError
-from schemas.params import Params, TrainParams
+from schemas.params import Params
 from schemas.paths import Workspace
+from schemas.train_params import TrainParams
 
 REPORT, RESULT, ERROR = "report", "result", "error"
 """Kinds of line a worker prints: `{"report": {...}}` and so on."""

@@ -27,9 +27,10 @@ from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snaps
 from pipelines.train.state import discard_state
 from schemas.catalog import CatalogRow
 from schemas.errors import CheckpointError, ParamsError
-from schemas.params import DiffusionParams, GanParams, Params
+from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.table import read_rows, write_rows, write_table
+from schemas.train_params import DiffusionParams, GanParams
 from schemas.withdrawal import TRAINING, TrainingImageRow
 from schemas.words import Lesion, Modality, Split
 

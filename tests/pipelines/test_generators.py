@@ -15,7 +15,8 @@ from pipelines.generators.checkpoint import CONFIG, WEIGHTS, load_checkpoint, sa
 from pipelines.generators.interface import Condition, key_noise
 from pipelines.generators.registry import BASE, GENERATORS, entry, load_generator
 from schemas.errors import CheckpointError, ParamsError
-from schemas.params import DiffusionParams, GanParams, SamplerParams
+from schemas.params import SamplerParams
+from schemas.train_params import DiffusionParams, GanParams
 from schemas.words import Lesion, Modality
 
 NAMES = list(GENERATORS)

@@ -21,7 +21,7 @@ from pipelines.train.data import TrainingSet, resampling, training_set, turned
 from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.state import load_state
 from schemas.errors import CheckFailed
-from schemas.params import DiffusionParams, GanParams
+from schemas.train_params import DiffusionParams, GanParams
 from schemas.words import Lesion, Modality
 
 PARAMS = {"diffusion": DiffusionParams(), "gan": GanParams()}

@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from pipelines.stratify.strata import stratify
 from pipelines.train.launch import launch_command, train_launched
 from schemas.errors import ParamsError
-from schemas.params import Params, TrainParams, load_params
+from schemas.params import Params, load_params
 from schemas.paths import Workspace
+from schemas.train_params import TrainParams
 
 TOLERANCE = 2e-3
 """Largest difference of a loss after six steps: float32 sums in another order, and Adam's division of small numbers."""
