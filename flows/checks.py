@@ -11,6 +11,7 @@ from schemas.errors import ParamsError
 from schemas.location_params import Location
 from schemas.params import Params, load_params
 from schemas.paths import Workspace
+from schemas.section import Section
 
 
 def check_params(workspace: Workspace) -> Params:
@@ -20,7 +21,7 @@ def check_params(workspace: Workspace) -> Params:
         ParamsError: naming what is wrong.
     """
     params = load_params(workspace.params)
-    generators = [name for name in type(params.train).model_fields if name not in ("seed", "resample_power")]
+    generators = [name for name, field in type(params.train).model_fields.items() if isinstance(field.default, Section)]
     if params.produce.generator not in generators:
         raise ParamsError(
             f"params.yaml: produce.generator: got {params.produce.generator!r}; use one of {', '.join(generators)}"

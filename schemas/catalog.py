@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from schemas.table import Float32, Image, Int8, Int32, Row
-from schemas.words import FstSource, Lesion, LesionGroup, Malignancy, Modality, Split, ToneGroup
+from schemas.words import ColourConstancy, FstSource, Lesion, LesionGroup, Malignancy, Modality, Split, ToneGroup
 
 
 class CatalogRow(Row):
@@ -23,7 +23,10 @@ class CatalogRow(Row):
     fst: Int8 | None = Field(ge=1, le=6, description="Fitzpatrick skin type 1-6, from a person; null if unknown")
     fst_source: FstSource | None
     ita_deg: Float32 | None = Field(description="individual typology angle of the skin around the lesion, degrees")
-    ita_pixels: Int32 = Field(ge=0, description="skin pixels the ITA was measured on")
+    ita_pixels: Int32 = Field(
+        ge=0, description="skin pixels the ITA was measured on, of the picture reduced to 48-95 px"
+    )
+    colour_constancy: ColourConstancy = Field(description="applied to the pixels before they were named and measured")
     mask: bool = Field(description="whether the publisher gives a lesion mask for it")
     width: Int32 = Field(gt=0, description="of the source file, after EXIF rotation, px")
     height: Int32 = Field(gt=0, description="of the source file, after EXIF rotation, px")

@@ -14,6 +14,7 @@ from schemas.licences import Permission
 from schemas.section import Section, Share
 from schemas.source_params import ADAPTERS, Source
 from schemas.train_params import TrainParams
+from schemas.words import ColourConstancy
 
 MOST_SHOWN: Final = 400
 """Characters of a vocabulary that a message lists; of a longer one it names the nearest words."""
@@ -50,6 +51,10 @@ class IngestParams(Section):
     max_bytes: int = Field(200_000_000, ge=1, description="larger files are quarantined")
     shard_rows: int = Field(500, ge=1, le=100_000, description="catalog rows a shard")
     workers: int = Field(2, ge=1, le=64, description="shards at once")
+    colour_constancy: ColourConstancy = Field(
+        ColourConstancy.NONE,
+        description="remove the light's colour before ITA; wrong by skin type, see docs/skin-tone.md",
+    )
     salt: str = Field("equiderm", min_length=1, description="per workspace; hashed into patient and lesion ids")
 
 

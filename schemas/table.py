@@ -113,10 +113,38 @@ def _whole(path: Path, needed: int) -> Iterator[IO[bytes]]:
         raise
 
 
+def leaf_paths(schema: pa.Schema) -> list[str]:
+    """Return the Parquet path of every leaf column, e.g. `image.bytes` and `licence_allows.list.element`."""
+    found: list[str] = []
+
+    def walk(prefix: str, dtype: pa.DataType) -> None:
+        if pa.types.is_struct(dtype):
+            for i in range(dtype.num_fields):
+                walk(f"{prefix}.{dtype.field(i).name}", dtype.field(i).type)
+        elif pa.types.is_list(dtype):
+            walk(f"{prefix}.list.element", dtype.value_type)
+        else:
+            found.append(prefix)
+
+    for field in schema:
+        walk(field.name, field.type)
+    return found
+
+
 def write_table(table: pa.Table, path: Path, *, row_group_size: int | None = None) -> None:
     """Write Parquet so that a reader sees the old file or the whole new one: temporary name, fsync, rename."""
+    leaves = leaf_paths(table.schema)
+    # An encoded image is compressed already: neither zstd nor a dictionary nor min and max say anything of it.
+    plain = [leaf for leaf in leaves if not leaf.endswith(".bytes")]
     with _whole(path, table.nbytes) as handle:
-        pq.write_table(table, handle, compression="zstd", row_group_size=row_group_size)
+        pq.write_table(
+            table,
+            handle,
+            compression={leaf: "zstd" if leaf in plain else "none" for leaf in leaves},
+            use_dictionary=plain,
+            write_statistics=plain,
+            row_group_size=row_group_size,
+        )
 
 
 def write_rows(rows: Iterable[R], row: type[R], path: Path, *, row_group_size: int | None = None) -> None:

@@ -58,6 +58,14 @@ class Kind(StrEnum):
     SYNTHETIC = "synthetic"
 
 
+class ColourConstancy(StrEnum):
+    """How the light's colour was removed before anything was measured. `none`: pixels as published."""
+
+    NONE = "none"
+    GREY_WORLD = "grey_world"
+    SHADES_OF_GREY = "shades_of_grey"
+
+
 FST_RANGE: Final = range(1, 7)
 """Fitzpatrick skin types I-VI as 1-6."""
 

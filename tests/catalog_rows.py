@@ -24,6 +24,7 @@ GOOD: dict[str, Any] = {
     "fst_source": "expert",
     "ita_deg": 45.0,
     "ita_pixels": 900,
+    "colour_constancy": "none",
     "mask": True,
     "width": 64,
     "height": 64,

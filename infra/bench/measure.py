@@ -1,7 +1,7 @@
 """Run `make bench`: what the project claims of speed and memory, both sides in one run, medians, as ratios.
 
     python infra/bench/measure.py                  everything (about 20 minutes on 2 quiet cores)
-    python infra/bench/measure.py ingest sampling  some of: phantoms ingest dedupe strata sampling build
+    python infra/bench/measure.py ingest sampling  some of the parts below
 
 Prints one JSON object a part and writes bench/out/<part>.json. Absolute figures depend on the machine; the ratios less.
 """
@@ -15,7 +15,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ("phantoms", "ingest", "dedupe", "strata", "sampling", "build")
+PARTS = ("phantoms", "ingest", "dedupe", "strata", "tone", "constancy", "tone_on_pad", "sampling", "build")
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from pipelines.imaging.constancy import balance
 from pipelines.imaging.normalise import encode_png, image_id, normalise
-from pipelines.imaging.tone import measure_ita
+from pipelines.imaging.tone import Ita, measure_ita
 from pipelines.ingest.plan import ShardPlan
 from pipelines.ingest.pseudonym import pseudonym
 from pipelines.ingest.withdrawn import WITHDRAWN, Withdrawn, read_withdrawn
@@ -154,17 +155,19 @@ def ingest_row(row: SourceRow, origin: Origin, settings: IngestParams) -> tuple[
         raise Refused("incomplete", "the adapter gave neither a fault nor a picture; that is a defect of the adapter")
     loaded = row.picture.load(settings)
     square = normalise(loaded.pixels, loaded.mask, settings.resolution)
-    name = image_id(square.pixels)
-    tone = measure_ita(square.pixels, square.mask)
-    entry = _catalog_row(row.row_id, row.facts, row.diagnosis, origin, loaded, name, settings.salt)
+    pixels = balance(square.pixels, settings.colour_constancy)
+    name = image_id(pixels)
+    tone = measure_ita(pixels, square.mask)
+    entry = _catalog_row(row.row_id, row.facts, row.diagnosis, origin, loaded, name, tone, settings)
     mask = None if square.mask is None else Image(bytes=encode_png(square.mask), path=f"{name}_mask.png")
-    picture = PixelRow(image_id=name, image=Image(bytes=encode_png(square.pixels), path=f"{name}.png"), mask=mask)
-    return entry.model_copy(update={"ita_deg": tone.deg, "ita_pixels": tone.pixels}), picture
+    picture = PixelRow(image_id=name, image=Image(bytes=encode_png(pixels), path=f"{name}.png"), mask=mask)
+    return entry, picture
 
 
 def _catalog_row(
-    row_id: str, facts: Facts, diagnosis: Diagnosis, origin: Origin, loaded: LoadedPicture, name: str, salt: str
-) -> CatalogRow:
+    row_id: str, facts: Facts, diagnosis: Diagnosis, origin: Origin, loaded: LoadedPicture, name: str, tone: Ita,
+    settings: IngestParams,
+) -> CatalogRow:  # fmt: skip
     if diagnosis.lesion is None:
         raise Refused("label_unknown", f"label {facts.label!r} names no diagnosis; needs one; the row stays out")
     return CatalogRow(
@@ -172,15 +175,16 @@ def _catalog_row(
         source=origin.source,
         source_row_id=row_id,
         source_sha256=loaded.sha256,
-        patient_id=pseudonym(salt, origin.id_space, "patient", facts.patient),
-        lesion_id=pseudonym(salt, origin.id_space, "lesion", facts.lesion),
+        patient_id=pseudonym(settings.salt, origin.id_space, "patient", facts.patient),
+        lesion_id=pseudonym(settings.salt, origin.id_space, "lesion", facts.lesion),
         modality=origin.modality,
         lesion=diagnosis.lesion,
         lesion_raw=facts.label,
         fst=facts.fst,
         fst_source=facts.fst_source,
-        ita_deg=None,
-        ita_pixels=0,
+        ita_deg=tone.deg,
+        ita_pixels=tone.pixels,
+        colour_constancy=settings.colour_constancy,
         mask=loaded.mask is not None,
         width=loaded.width,
         height=loaded.height,

@@ -54,8 +54,9 @@ def catalog_row(phantom: Phantom, split: Split) -> CatalogRow:
     return CatalogRow(
         image_id=name[:24], source="phantom", source_row_id=name[:8], source_sha256=name, patient_id=phantom.patient,
         lesion_id=phantom.lesion_id, modality=Modality.PHANTOM, lesion=phantom.lesion, lesion_raw=phantom.lesion.value,
-        fst=phantom.fst, fst_source=None, ita_deg=phantom.ita_deg, ita_pixels=500, mask=True, width=RESOLUTION,
-        height=RESOLUTION, licence="CC0-1.0", licence_allows=["commercial", "share", "derive"], site=phantom.site,
+        fst=phantom.fst, fst_source=None, ita_deg=phantom.ita_deg, ita_pixels=500, colour_constancy="none",
+        mask=True, width=RESOLUTION, height=RESOLUTION,
+        licence="CC0-1.0", licence_allows=["commercial", "share", "derive"], site=phantom.site,
         age_band=None, sex=phantom.sex, split=split, dup_cluster=None,
     )  # fmt: skip
 

@@ -141,7 +141,8 @@ def _catalog_row(plan: Plan, i: int, png: bytes, source: str, licence: str, allo
         source_sha256=hashlib.sha256(name.encode()).hexdigest(),
         patient_id=hashlib.sha256(name[:-1].encode()).hexdigest()[:16],
         lesion_id=None, modality=Modality.PHANTOM, lesion=plan.lesion, lesion_raw=str(plan.lesion), fst=plan.fst,
-        fst_source=None, ita_deg=30.5, ita_pixels=400, mask=False, width=24, height=24, licence=licence,
+        fst_source=None, ita_deg=30.5, ita_pixels=400, colour_constancy="none",
+        mask=False, width=24, height=24, licence=licence,
         licence_allows=list(allows), site="back", age_band="40-49", sex=None, split=SPLITS[i % 5], dup_cluster=None,
     )  # fmt: skip
 

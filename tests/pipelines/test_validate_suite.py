@@ -24,6 +24,7 @@ GOOD: dict[str, Any] = {
     "fst_source": "expert",
     "ita_deg": 45.0,
     "ita_pixels": 900,
+    "colour_constancy": "none",
     "width": 16,
     "height": 16,
     "licence": "CC-BY-4.0",

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from schemas.catalog import CatalogRow, QuarantineRow
+from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
 from schemas.errors import CheckFailed
 from schemas.jsonschema import row_types
 from schemas.table import (
@@ -195,3 +195,17 @@ def test_the_catalog_says_which_columns_may_be_unknown() -> None:
 
 if __name__ == "__main__":
     GOLDEN.write_text(written_down(), encoding="utf-8")
+
+
+def test_pixels_are_not_compressed_twice_and_everything_else_is(tmp_path: Path) -> None:
+    rows = [PixelRow(image_id=str(n), image=Image(bytes=bytes([n]) * 99, path=f"{n}.png"), mask=None) for n in range(9)]
+    write_rows(rows, PixelRow, tmp_path / "t.parquet")
+    group = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    codecs = {c.path_in_schema: c.compression for c in columns}
+    assert codecs == {
+        "image_id": "ZSTD", "image.bytes": "UNCOMPRESSED", "image.path": "ZSTD",
+        "mask.bytes": "UNCOMPRESSED", "mask.path": "ZSTD",
+    }  # fmt: skip
+    assert not next(c for c in columns if c.path_in_schema == "image.bytes").is_stats_set
+    assert read_rows(tmp_path / "t.parquet", PixelRow) == rows
