@@ -95,3 +95,10 @@ def test_lesions_of_ham10000_are_the_same_in_isic_2019(tmp_path: Path) -> None:
     }
     shared = (lesions["ham10000"] & lesions["isic2019"]) - {""}
     assert len(shared) > 7000
+
+
+def test_the_example_holds_every_section_that_the_graph_reads() -> None:
+    # DVC reads the whole params.yaml even where one stage runs.
+    named = yaml.safe_load((ROOT / "infra/examples/metadata.yaml").read_text(encoding="utf-8"))
+    other = yaml.safe_load((ROOT / "infra/examples/ham10000.yaml").read_text(encoding="utf-8"))
+    assert set(named) == set(other)
