@@ -48,10 +48,10 @@ def sources(json: Json = False) -> None:
 
 @app.command()
 def ingest(json: Json = False) -> None:
-    """Read every source row into catalog and pixels, or into quarantine with a reason."""
+    """Read every source row into catalog and pixels, or into quarantine with a reason; looks at the sources first."""
     from flows.verbs import run_stages
 
-    run_stages(["ingest"], as_json=json)
+    run_stages(["sources", "ingest"], as_json=json)
 
 
 @app.command()

@@ -17,7 +17,10 @@ def ingest() -> dict[str, Any]:
     shards = plan(workspace, params)
     shard.map(unmapped(workspace), unmapped(params), shards).result()
     counts = settle(workspace, params)
-    headline = f"{counts.rows} rows: {counts.catalog} in the catalog, {counts.quarantine} in quarantine"
+    headline = "; ".join(
+        f"{name}: {source.rows:,} rows, {source.catalog:,} in the catalog, {sum(source.quarantine.values()):,} in quarantine"
+        for name, source in counts.sources.items()
+    )
     return publish(workspace, "ingest", headline, counts)
 
 
