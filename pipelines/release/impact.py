@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipelines.ingest.withdrawn import Withdrawn
+from pipelines.probes.arrays import load_arrays
 from pipelines.release.seal import file_sha256
 from pipelines.release.used import GateUse, Impact, ModelUse, ReleaseUse
 from schemas.paths import Workspace
@@ -192,14 +193,11 @@ def _gates(workspace: Workspace, wanted: Wanted, models: _Models) -> tuple[list[
 
 def _reference_ids(file: Path) -> list[str]:
     """Return the image ids that a gate's reference file says it holds; [] if it is not readable."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(file, "numpy") as opened:
-            listed = (opened.metadata() or {}).get("image_ids", "")
-    except (OSError, SafetensorError):
+        _, about = load_arrays(file)
+    except (OSError, ValueError):
         return []
-    return listed.split(",") if listed else []
+    return list(about.get("image_ids", []))
 
 
 def _json(path: Path | None) -> dict[str, Any]:

@@ -124,6 +124,8 @@ def test_a_bucket_by_hand(s3: S3, workspace: Path) -> None:
     params = yaml.safe_load((workspace / "params.yaml").read_text())
     pad = {"adapter": "pad_ufes_20", "path": f"s3://{bucket}/pad", "endpoint_url": s3.told["endpoint_url"]}
     params["sources"]["use"]["pad"] = pad
+    # One of four files will be removed; that a build stops at it is tested elsewhere.
+    params["sources"]["drift"] = {"files": 1.0}
     (workspace / "params.yaml").write_text(yaml.safe_dump(params))
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:

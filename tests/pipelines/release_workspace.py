@@ -87,10 +87,10 @@ def make_workspace(
     attempts, synthetic = [], []
     for plan in plans:
         for i in range(plan.real):
-            png = encode_png(picture(plan, Kind.REAL, i))
-            row = _catalog_row(plan, i, png, source, licence, allows)
+            drawn = picture(plan, Kind.REAL, i)
+            row = _catalog_row(plan, i, drawn.tobytes(), source, licence, allows)
             catalog.append(row)
-            pixels.append(PixelRow(image_id=row.image_id, image=Image(bytes=png, path=""), mask=None))
+            pixels.append(PixelRow(image_id=row.image_id, image=Image(bytes=encode_png(drawn), path=""), mask=None))
         made = _attempts(plan)
         attempts += made
         for row in made:
@@ -134,10 +134,10 @@ def _in_parts(rows: list[Row], kind: type[Row], folder: Path) -> None:
     write_rows(rows[half:], kind, folder / "b.parquet")
 
 
-def _catalog_row(plan: Plan, i: int, png: bytes, source: str, licence: str, allows: tuple[str, ...]) -> CatalogRow:
+def _catalog_row(plan: Plan, i: int, drawn: bytes, source: str, licence: str, allows: tuple[str, ...]) -> CatalogRow:
     name = f"{plan.fst}-{plan.lesion}-{i}"
     return CatalogRow(
-        image_id=hashlib.sha256(b"real" + png).hexdigest()[:24], source=source, source_row_id=f"row-{name}",
+        image_id=hashlib.sha256(b"real" + drawn).hexdigest()[:24], source=source, source_row_id=f"row-{name}",
         source_sha256=hashlib.sha256(name.encode()).hexdigest(),
         patient_id=hashlib.sha256(name[:-1].encode()).hexdigest()[:16],
         lesion_id=None, modality=Modality.PHANTOM, lesion=plan.lesion, lesion_raw=str(plan.lesion), fst=plan.fst,

@@ -94,7 +94,7 @@ def test_inlined_pictures_are_pngs_with_a_description(page: Page) -> None:
         "11 images are still missing",
         "real images: 20 train, 6 validation, 6 test",
         "40% of 10 attempts refused by a gate",
-        "2 source rows that did not enter",
+        "3 source rows that did not enter",
         "These are drawings, not patients.",
         "5 of 6 passed in 10 attempts; most often refused by the tone gate (3)",
         "2 real training images, 4 needed to learn from",

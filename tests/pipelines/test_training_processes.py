@@ -16,6 +16,7 @@ import yaml
 from miniature import run_ingest
 from safetensors.torch import load_file
 
+from pipelines.dedupe.find import find_duplicates
 from pipelines.stratify.strata import stratify
 from pipelines.train.launch import launch_command, train_launched
 from schemas.errors import ParamsError
@@ -46,6 +47,7 @@ def prepared(folder: Path, batch: int = 8, **train: Any) -> tuple[Workspace, Par
     (folder / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
     workspace, params = Workspace(folder), load_params(folder / "params.yaml")
     run_ingest(workspace, params)
+    find_duplicates(workspace, params)
     stratify(workspace, params)
     return workspace, params
 
