@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,9 +130,12 @@ def test_a_bucket_by_hand(s3: S3, workspace: Path) -> None:
     (workspace / "params.yaml").write_text(yaml.safe_dump(params))
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
+        # dvc.yaml says `python`: the one of this environment, which a person would have activated.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
-            [sys.executable, "-m", *command], cwd=workspace, capture_output=True, text=True, check=False
-        )
+            [sys.executable, "-m", *command], cwd=workspace, capture_output=True, text=True, check=False,
+            env={**os.environ, "PATH": path},
+        )  # fmt: skip
 
     def said() -> str:
         record = json.loads((workspace / ".equiderm/results/sources.json").read_text())
