@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import schemas
 from pipelines.validate.result import KEPT, SHOWN, Check, FailedRow
@@ -15,6 +15,9 @@ BATCHES = ("whole", "rows", "counts")
 """The frames expectations are checked on, in the order they are reported."""
 
 _IDS = ("image_id", "source", "source_row_id")
+WORDS_SHOWN: Final = 9
+"""Words of a vocabulary that a result lists; schemas/lesions.py has all."""
+
 _COLUMNS = ("column", "column_A", "column_B", "column_list")
 _HOW = ("condition_parser", "ignore_row_if", "batch_id")
 
@@ -94,8 +97,14 @@ def _needs(kwargs: dict[str, Any], parameters: dict[str, float]) -> str:
         if key in _COLUMNS or key in _HOW:
             continue
         given = parameters[value["$PARAMETER"]] if isinstance(value, dict) else value
-        limits.append(f"{key} {' '.join(map(str, given)) if isinstance(given, list) else given}")
+        limits.append(f"{key} {_listed(given) if isinstance(given, list) else given}")
     return ", ".join(limits)
+
+
+def _listed(words: list[Any]) -> str:
+    """Return a vocabulary in words; of a long one the first, and how many more there are."""
+    shown = " ".join(map(str, words[:WORDS_SHOWN]))
+    return f"{shown} and {len(words) - WORDS_SHOWN} more" if len(words) > WORDS_SHOWN else shown
 
 
 def _observed(found: dict[str, Any]) -> tuple[str, ...]:
