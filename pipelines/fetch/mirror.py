@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from pipelines.fetch.partial import UNDATED, Partial
+from pipelines.fetch.partial import UNDATED, Arrived, Partial
 from schemas.disk import room
 from schemas.errors import WorkspaceError
 from schemas.fetch import FetchedRow, FetchStatus
@@ -134,6 +134,22 @@ def removed(row: FetchedRow) -> FetchedRow:
     """Return the row of a file that its source names no more: what it was stays on record."""
     reason = "its source names it no more"
     return row.model_copy(update={"status": FetchStatus.REMOVED, "reason": reason, "fetched_at": datetime.now(UTC)})
+
+
+def fetched(target: Target, arrived: Arrived, etag: str | None, modified: datetime | None, attempts: int) -> FetchedRow:
+    """Return the row of a file that came whole."""
+    return FetchedRow(
+        name=target.name,
+        url=target.url,
+        status=FetchStatus.FETCHED,
+        etag=etag,
+        modified=modified,
+        bytes=arrived.bytes,
+        sha256=arrived.sha256,
+        reason=None,
+        attempts=attempts,
+        fetched_at=datetime.now(UTC),
+    )
 
 
 def refused(target: Target, reason: str) -> FetchedRow:

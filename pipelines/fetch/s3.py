@@ -21,7 +21,7 @@ from tenacity.wait import wait_random_exponential
 from urllib3.exceptions import HTTPError
 
 from pipelines.fetch.crowd import Stop
-from pipelines.fetch.mirror import Mirror, Target
+from pipelines.fetch.mirror import Mirror, Target, fetched
 from pipelines.fetch.partial import Arrived, Partial
 from schemas.errors import SourceError
 from schemas.fetch import FetchedRow, FetchStatus
@@ -141,18 +141,7 @@ class Bucket:
         self._receive(reply["Body"], partial, total)
         done = self._checked(reply, partial, total)
         partial.finish(self._mirror.path(target.name), modified)
-        return FetchedRow(
-            name=target.name,
-            url=target.url,
-            status=FetchStatus.FETCHED,
-            etag=etag,
-            modified=modified,
-            bytes=done.bytes,
-            sha256=done.sha256,
-            reason=None,
-            attempts=count,
-            fetched_at=datetime.now(UTC),
-        )
+        return fetched(target, done, etag, modified, count)
 
     def _without_answer(self, error: ClientError, partial: Partial, target: Target) -> FetchedRow:
         """Return the row of an object that is gone; raises BrokenOff if it only changed, else the error."""

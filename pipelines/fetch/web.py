@@ -17,10 +17,10 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.wait import wait_random_exponential
 
 from pipelines.fetch.crowd import Stop
-from pipelines.fetch.mirror import Mirror, Target, failed
+from pipelines.fetch.mirror import Mirror, Target, failed, fetched
 from pipelines.fetch.pace import Pace, asked_to_wait
 from pipelines.fetch.partial import Partial
-from schemas.fetch import FetchedRow, FetchStatus
+from schemas.fetch import FetchedRow
 from schemas.location_params import UrlList
 
 MAY_PASS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -115,18 +115,7 @@ class Web:
             partial.drop()
             raise Passing(f"{done.bytes:,} bytes came of {total:,}")
         partial.finish(self._mirror.path(target.name), modified)
-        return FetchedRow(
-            name=target.name,
-            url=target.url,
-            status=FetchStatus.FETCHED,
-            etag=etag,
-            modified=modified,
-            bytes=done.bytes,
-            sha256=done.sha256,
-            reason=None,
-            attempts=count,
-            fetched_at=datetime.now(UTC),
-        )
+        return fetched(target, done, etag, modified, count)
 
     def _receive(self, response: httpx.Response, partial: Partial, size: int, total: int | None, until: float) -> None:
         most = self._settings.max_bytes

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipelines.imaging.normalise import image_id, normalise
 from pipelines.ingest.pseudonym import salt_name, salted
-from pipelines.ingest.withdrawn import id_space, read_withdrawn, write_withdrawn
+from pipelines.ingest.withdrawn import read_withdrawn, write_withdrawn
 from pipelines.sources.interface import Refused, SourceRow
 from pipelines.sources.permission import permitted_sources
 from pipelines.sources.registry import open_source
@@ -117,7 +117,7 @@ def find(workspace: Workspace, params: Params, source: str, kind: WithdrawalKind
         raise NotFoundError(f"source {source}: not one of {', '.join(used)}; use a name under sources.use")
     reader = open_source(source, used[source], workspace)
     wanted = {
-        WithdrawalKind.PATIENT: ("patient_id", salted(params.ingest.salt, id_space(reader), "patient", name.strip())),
+        WithdrawalKind.PATIENT: ("patient_id", salted(params.ingest.salt, reader.id_space, "patient", name.strip())),
         WithdrawalKind.ROW: ("source_row_id", name.strip()),
         WithdrawalKind.IMAGE: ("image_id", name.strip().lower().removesuffix(".png")),
     }[kind]
@@ -133,7 +133,7 @@ def find(workspace: Workspace, params: Params, source: str, kind: WithdrawalKind
     clusters = {row["dup_cluster"] for row in listed} - {None}
     near = [row for c in sorted(clusters) for row in _catalog(workspace, "dup_cluster", c) if row not in listed]
     alike = tuple(sorted(f"{row['source']} row {row['source_row_id']}" for row in near))
-    return Found(id_space(reader), rows, tuple(sorted(images)), alike)
+    return Found(reader.id_space, rows, tuple(sorted(images)), alike)
 
 
 def _catalog(workspace: Workspace, column: str, value: str) -> list[dict[str, Any]]:

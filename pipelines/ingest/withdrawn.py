@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from pipelines.ingest.pseudonym import salt_name, salted
-from pipelines.sources.interface import Refused, SourceReader, SourceRow
+from pipelines.sources.interface import Refused, SourceRow
 from schemas.catalog import QuarantineRow
 from schemas.errors import ParamsError
 from schemas.paths import Workspace
@@ -77,11 +77,6 @@ class Withdrawn:
         """Return the quarantine row of a withdrawn row: counted, and nothing else."""
         name = salted(self.salt, dataset, "row", row.row_id)
         return QuarantineRow(source=source, source_row_id=name, code=WITHDRAWN, message=MESSAGE, raw="{}")
-
-
-def id_space(reader: SourceReader) -> str:
-    """Return where a reader's ids mean the same person: what its patients are hashed with in the catalog."""
-    return reader.id_space
 
 
 def read_withdrawn(workspace: Workspace, salt: str) -> Withdrawn:

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.tables.query import connect, statement
+from schemas.paths import Workspace
 from schemas.words import Split
 
 SQL: Final = Path(__file__).parent
@@ -17,15 +19,15 @@ LINKS: Final = ("patient_id", "lesion_id", "dup_cluster")
 """What must lie in one split together."""
 
 
-def keep_from_learning(catalog: Path) -> int:
+def keep_from_learning(workspace: Workspace, catalog: Path) -> int:
     """Return how many images were put into `test`, rewriting the catalog with splits in place; usually 0.
 
     Every image of a licence without `derive`, and every image that shares a patient, lesion or duplicate cluster with
     one, through any number of steps: otherwise a patient would lie on both sides. Those are the only images that adding
     a source can move.
     """
-    with duckdb.connect(config={"memory_limit": "1GB"}) as con:
-        con.execute((SQL / "closed.sql").read_text(encoding="utf-8"), {"catalog": str(catalog)})
+    with connect(workspace) as con:
+        con.execute(statement(SQL, "closed"), {"catalog": str(catalog)})
         found = -1
         while found != (found := _count(con)) and found:
             for link in LINKS:

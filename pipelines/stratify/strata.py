@@ -77,7 +77,7 @@ def stratify(workspace: Workspace, params: Params) -> StratifyResult:
     workspace.splits.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write_splits(workspace, files, params, partials[workspace.splits])
-        keep_from_learning(partials[workspace.splits])
+        keep_from_learning(workspace, partials[workspace.splits])
         strata = _count_strata(workspace, params.stratify, partials[workspace.splits])
         quotas = allocate(strata, params.stratify)
         write_stream(iter([to_table(strata, StratumRow)]), StratumRow, partials[workspace.strata])

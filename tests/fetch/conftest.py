@@ -59,3 +59,8 @@ def place(tmp_path: Path) -> Workspace:
     """A folder to mirror into; with nothing in it."""
     (tmp_path / "workspace").mkdir()
     return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.fetch.web.BACKOFF", lambda state: 0.01)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipelines.stratify.closed import keep_from_learning
 from pipelines.stratify.strata import stratify
 from schemas.catalog import CatalogRow
+from schemas.paths import Workspace
 from schemas.table import read_rows, write_rows
 from schemas.words import Split
 
@@ -58,7 +59,7 @@ def test_nobody_lies_on_both_sides_and_nobody_else_moves(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "catalog.parquet"
         write_rows(rows, CatalogRow, path)
-        assert keep_from_learning(path) == len(forced)
+        assert keep_from_learning(Workspace(Path(folder)), path) == len(forced)
         found = read_rows(path, CatalogRow)
     wanted = [r.model_copy(update={"split": Split.TEST}) if n in forced else r for n, r in enumerate(rows)]
     assert found == wanted
