@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow, unmapped
 
 from flows.entry import main, opened, publish
+from pipelines.ingest.crew import crew
 from tasks.ingest import plan, settle, shard
 
 
@@ -15,7 +16,8 @@ def ingest() -> dict[str, Any]:
     """Return the counts: rows in = catalog + quarantine."""
     workspace, params = opened()
     shards = plan(workspace, params)
-    shard.map(unmapped(workspace), unmapped(params), shards).result()
+    with crew(workspace, params, len(shards)) as hired:
+        shard.map(unmapped(hired), unmapped(workspace), unmapped(params), shards).result()
     counts = settle(workspace, params)
     headline = "; ".join(
         f"{name}: {source.rows:,} rows, {source.catalog:,} in the catalog, {sum(source.quarantine.values()):,} in quarantine"

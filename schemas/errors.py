@@ -56,3 +56,13 @@ class CheckFailed(EquidermError):
     """The work ran and a gate, quota or check said no."""
 
     exit_code = 1
+
+
+def error_named(name: str) -> type[EquidermError]:
+    """Return the class of that name: how an error raised in another process is raised here; the base if unknown."""
+    classes = [EquidermError]
+    for found in classes:
+        classes.extend(found.__subclasses__())
+        if found.__name__ == name:
+            return found
+    return EquidermError

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pipelines.ingest.crew import Crew, ingest_with
 from pipelines.ingest.plan import ShardPlan, plan_shards
 from pipelines.ingest.settle import IngestResult, settle_catalog
-from pipelines.ingest.shard import ShardCount, ingest_shard
+from pipelines.ingest.shard import ShardCount
 from schemas.params import Params
 from schemas.paths import Workspace
 from tasks.unit import unit
@@ -17,9 +18,9 @@ def plan(workspace: Workspace, params: Params) -> list[ShardPlan]:
 
 
 @unit(name="shard")
-def shard(workspace: Workspace, params: Params, planned: ShardPlan) -> ShardCount:
+def shard(hired: Crew | None, workspace: Workspace, params: Params, planned: ShardPlan) -> ShardCount:
     """Return the counts of one shard once its files are in place."""
-    return ingest_shard(workspace, params, planned)
+    return ingest_with(hired, workspace, params, planned)
 
 
 @unit(name="settle-catalog")

@@ -1,7 +1,12 @@
-"""Tables of any length into Parquet files of one length, so that a sparse source does not leave many tiny files."""
+"""Tables of any length into Parquet files of much the same length: a sparse source leaves no heap of tiny files.
+
+A file that is long enough already becomes one of them as it is, so that most pixels are written once.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +19,10 @@ ROW_GROUP: Final = 128
 
 
 class Packer:
-    """Writes `<folder>/<source>-00000.parquet`, -00001, ... of `size` rows each, and at least one, maybe empty."""
+    """Writes `<folder>/<source>-00000.parquet`, -00001, ... of size / 2 to `size` rows; fewer in the last.
+
+    There is at least one file, maybe empty. Which rows make a file depends on the rows alone.
+    """
 
     def __init__(self, folder: Path, source: str, row: type[Row], size: int) -> None:
         self._folder = folder
@@ -22,6 +30,22 @@ class Packer:
         self._size = size
         self._pending = arrow_schema(row).empty_table()
         self._written = 0
+
+    def takes(self, rows: int) -> bool:
+        """Return whether a file of that many rows would be taken as it is: it is long enough, and so is what waits."""
+        return 2 * rows >= self._size >= rows and not 0 < 2 * self._pending.num_rows < self._size
+
+    def take(self, file: Path) -> None:
+        """Make a file one of the results. It must be one that `takes` is true of, written in groups of `ROW_GROUP`."""
+        if self._pending.num_rows:
+            self._write(self._pending)
+            self._pending = self._pending.slice(0, 0)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        target = self._next()
+        try:
+            os.link(file, target)
+        except OSError:  # not every file system has links
+            shutil.copyfile(file, target)
 
     def add(self, table: pa.Table) -> None:
         """Take rows, and write every file that is full."""
@@ -36,7 +60,9 @@ class Packer:
             self._write(self._pending)
 
     def _write(self, table: pa.Table) -> None:
-        path = self._folder / f"{self._source}-{self._written:05d}.parquet"
         # Chunks follow the shards; one chunk makes the bytes depend on the rows alone.
-        write_table(table.combine_chunks(), path, row_group_size=ROW_GROUP)
+        write_table(table.combine_chunks(), self._next(), row_group_size=ROW_GROUP)
+
+    def _next(self) -> Path:
         self._written += 1
+        return self._folder / f"{self._source}-{self._written - 1:05d}.parquet"

@@ -120,21 +120,24 @@ def _merge(workspace: Workspace, params: Params, plans: Sequence[ShardPlan], bui
     tallies: dict[str, _Tally] = {}
     size = params.ingest.shard_rows
     for name in permitted_sources(params):
-        packers = [
-            Packer(build / "catalog", name, CatalogRow, size),
-            Packer(build / "images", name, PixelRow, size),
-            Packer(build / "quarantine", name, QuarantineRow, size),
-        ]
+        rows, pixels, refused = (
+            Packer(build / folder, name, row, size)
+            for folder, row in (("catalog", CatalogRow), ("images", PixelRow), ("quarantine", QuarantineRow))
+        )
         tally = tallies[name] = _Tally()
         for plan in (p for p in plans if p.source == name):
             files = shard_files(workspace, plan.key)
-            tables = _settle_shard(files, kept)
-            for packer, table in zip(packers, tables, strict=True):
-                packer.add(table)
+            catalog, stays, quarantine = _settle_shard(files, kept)
+            rows.add(catalog)
+            refused.add(quarantine)
+            if pixels.takes(len(stays)) and all(stays):
+                pixels.take(files.images)
+            elif any(stays):
+                pixels.add(read_table(files.images, PixelRow).filter(pa.array(stays, pa.bool_())))
             tally.entries += ShardCount.model_validate_json(files.count.read_text(encoding="utf-8")).rows
-            tally.catalog += tables[0].num_rows
-            tally.codes.update(tables[2].column("code").to_pylist())
-        for packer in packers:
+            tally.catalog += catalog.num_rows
+            tally.codes.update(quarantine.column("code").to_pylist())
+        for packer in (rows, pixels, refused):
             packer.close()
     return IngestResult(sources={name: _count(name, tally) for name, tally in tallies.items()})
 
@@ -156,8 +159,11 @@ def _count(name: str, tally: _Tally) -> SourceCount:
     )
 
 
-def _settle_shard(files: ShardFiles, kept: dict[str, tuple[str, str, str]]) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Return (catalog, pixels, quarantine) of a shard without pixels seen before; adds what stays to `kept`."""
+def _settle_shard(files: ShardFiles, kept: dict[str, tuple[str, str, str]]) -> tuple[pa.Table, list[bool], pa.Table]:
+    """Return a shard's catalog without pixels seen before, which of its images stay, and its quarantine.
+
+    Adds what stays to `kept`.
+    """
     catalog = read_table(files.catalog, CatalogRow)
     columns = [catalog.column(c).to_pylist() for c in ("image_id", "source", "source_row_id", "lesion", "fst")]
     out = read_table(files.quarantine, QuarantineRow)
@@ -171,9 +177,8 @@ def _settle_shard(files: ShardFiles, kept: dict[str, tuple[str, str, str]]) -> t
             repeats.append(row.model_copy(update={"message": _duplicate_message(image, label, kept[image])}))
         else:
             kept[image] = (source, row_id, label)
-    chosen = pa.array(stays, pa.bool_())
     quarantine = pa.concat_tables([out.slice(0, refused), to_table(repeats, QuarantineRow)])
-    return catalog.filter(chosen), read_table(files.images, PixelRow).filter(chosen), quarantine
+    return catalog.filter(pa.array(stays, pa.bool_())), stays, quarantine
 
 
 def _duplicate_message(image: str, label: str, first: tuple[str, str, str]) -> str:

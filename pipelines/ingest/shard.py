@@ -12,6 +12,7 @@ from typing import Final
 from pipelines.imaging.constancy import balance
 from pipelines.imaging.normalise import encode_png, image_id, normalise
 from pipelines.imaging.tone import Ita, measure_ita
+from pipelines.ingest.pack import ROW_GROUP
 from pipelines.ingest.plan import ShardPlan
 from pipelines.ingest.pseudonym import pseudonym
 from pipelines.ingest.withdrawn import WITHDRAWN, Withdrawn, read_withdrawn
@@ -93,7 +94,7 @@ def ingest_shard(workspace: Workspace, params: Params, plan: ShardPlan) -> Shard
     reader = _reader(workspace, plan.source, source.model_dump_json(), plan.source_digest)
     outcome = _read_rows(reader, plan, params.ingest, read_withdrawn(workspace, params.ingest.salt))
     write_rows(outcome.catalog, CatalogRow, files.catalog)
-    write_rows(outcome.images, PixelRow, files.images)
+    write_rows(outcome.images, PixelRow, files.images, row_group_size=ROW_GROUP)
     write_rows([*outcome.refused, *outcome.entered], QuarantineRow, files.quarantine)
     count = ShardCount(
         source=plan.source,
