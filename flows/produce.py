@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow, unmapped
 
 from flows.entry import main, opened, publish
+from pipelines.produce.schedule import Schedule
 from tasks.produce import block, calibrate, plan, settle, upcoming
 
 
@@ -16,9 +17,10 @@ def produce() -> dict[str, Any]:
     workspace, params = opened()
     calibrate(workspace, params)
     planned = plan(workspace, params)
-    while blocks := upcoming(workspace, planned):
+    schedule = Schedule(workspace, planned)
+    while blocks := upcoming(schedule):
         block.map(unmapped(workspace), unmapped(params), unmapped(planned), blocks).result()
-    result = settle(workspace, params, planned)
+    result = settle(workspace, params, planned, schedule)
     short = f", {result.shortfall} short" if result.shortfall else ""
     headline = f"{result.accepted} of {result.quota} images made in {result.attempts} attempts{short}"
     return publish(workspace, "produce", headline, result)

@@ -8,17 +8,14 @@ from schemas.table import Image, Int8, Int32, Row
 from schemas.words import Lesion, Modality
 
 
-class AttemptRow(Row):
-    """One attempt to make one image: what was asked, what came, what each gate said."""
+class Judged(Row):
+    """What every gate that looks at one image alone said of it: the one place where a gate's columns are declared.
+
+    A gate of `pipelines.produce.gates.GATES` has `<gate>_passed` and `<gate>_score` here, in the gates' order.
+    """
 
     image_id: str = Field(description="sha256 over checkpoint, sampler settings, stratum and seed index, 24 hex digits")
-    modality: Modality
-    fst: Int8 | None
-    lesion: Lesion
     seed_index: Int32 = Field(ge=0, description="the attempt's number within its stratum")
-    generator: str
-    checkpoint_sha256: str
-    sampler: str = Field(description="the sampler settings as canonical JSON")
     ita_deg: float | None = Field(description="measured on the image, degrees")
     blank_passed: bool
     blank_score: float = Field(description="standard deviation of the pixels, 0-255")
@@ -30,12 +27,23 @@ class AttemptRow(Row):
     copy_score: float = Field(
         description="distance to the nearest training image over the calibrated bound; < 1 is a copy"
     )
+
+
+class AttemptRow(Judged):
+    """One attempt to make one image: what was asked, what came, what each gate said."""
+
     duplicate_passed: bool
     duplicate_score: float = Field(
-        description="distance to the nearest kept image over the calibrated bound; < 1 is a duplicate"
+        description="distance to the nearest kept image over the calibrated bound, 1 at most; < 1 is a duplicate"
     )
     accepted: bool
     reason: str | None = Field(description="the first gate that failed, or `surplus`; null if accepted")
+    modality: Modality
+    fst: Int8 | None
+    lesion: Lesion
+    generator: str
+    checkpoint_sha256: str
+    sampler: str = Field(description="the sampler settings as canonical JSON")
 
 
 class SyntheticRow(Row):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -97,7 +97,7 @@ def from_table(table: pa.Table, row: type[R]) -> list[R]:
 
 
 @contextmanager
-def _whole(path: Path, needed: int) -> Iterator[IO[bytes]]:
+def _whole(path: Path, needed: int | None) -> Iterator[IO[bytes]]:
     """Yield a file that becomes `path` when all went well; a disk without room for it is a DiskFullError."""
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -131,20 +131,44 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
     return found
 
 
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """Return how columns are written. An encoded image is compressed already: nothing more is gained or said of it."""
+    leaves = leaf_paths(schema)
+    plain = [leaf for leaf in leaves if not leaf.endswith(".bytes")]
+    return {
+        "compression": {leaf: "zstd" if leaf in plain else "none" for leaf in leaves},
+        "use_dictionary": plain,
+        "write_statistics": plain,
+    }
+
+
 def write_table(table: pa.Table, path: Path, *, row_group_size: int | None = None) -> None:
     """Write Parquet so that a reader sees the old file or the whole new one: temporary name, fsync, rename."""
-    leaves = leaf_paths(table.schema)
-    # An encoded image is compressed already: neither zstd nor a dictionary nor min and max say anything of it.
-    plain = [leaf for leaf in leaves if not leaf.endswith(".bytes")]
     with _whole(path, table.nbytes) as handle:
-        pq.write_table(
-            table,
-            handle,
-            compression={leaf: "zstd" if leaf in plain else "none" for leaf in leaves},
-            use_dictionary=plain,
-            write_statistics=plain,
-            row_group_size=row_group_size,
-        )
+        pq.write_table(table, handle, row_group_size=row_group_size, **_encoding(table.schema))
+
+
+@contextmanager
+def row_writer(row: type[R], path: Path, row_group_size: int) -> Iterator[Callable[[R], None]]:
+    """Give a function that adds a row to `path`, which is there, whole, once the block ends without an error.
+
+    No more than `row_group_size` rows are in memory at a time.
+    """
+    schema, waiting = arrow_schema(row), list[R]()
+    with _whole(path, None) as handle, pq.ParquetWriter(handle, schema, **_encoding(schema)) as file:
+
+        def flush() -> None:
+            file.write_table(to_table(waiting, row), row_group_size=row_group_size)
+            waiting.clear()
+
+        def add(one: R) -> None:
+            waiting.append(one)
+            if len(waiting) == row_group_size:
+                flush()
+
+        yield add
+        if waiting:
+            flush()
 
 
 def write_rows(rows: Iterable[R], row: type[R], path: Path, *, row_group_size: int | None = None) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pipelines.produce.blocks import BlockCount, BlockPlan, next_blocks, produce_block
+from pipelines.produce.blocks import BlockCount, BlockPlan, produce_block
 from pipelines.produce.calibrate import calibrate_gates
 from pipelines.produce.calibration import Calibration
 from pipelines.produce.plan import ProductionPlan, plan_production
 from pipelines.produce.result import ProductionResult
+from pipelines.produce.schedule import Schedule
 from pipelines.produce.settle import settle_production
 from schemas.params import Params
 from schemas.paths import Workspace
@@ -26,9 +27,9 @@ def plan(workspace: Workspace, params: Params) -> ProductionPlan:
 
 
 @unit(name="next-blocks")
-def upcoming(workspace: Workspace, planned: ProductionPlan) -> list[BlockPlan]:
+def upcoming(schedule: Schedule) -> list[BlockPlan]:
     """Return the blocks to make now; none when every stratum is filled or out of attempts."""
-    return next_blocks(workspace, planned)
+    return schedule.missing()
 
 
 @unit(name="block")
@@ -38,6 +39,6 @@ def block(workspace: Workspace, params: Params, planned: ProductionPlan, one: Bl
 
 
 @unit(name="settle-production")
-def settle(workspace: Workspace, params: Params, planned: ProductionPlan) -> ProductionResult:
+def settle(workspace: Workspace, params: Params, planned: ProductionPlan, schedule: Schedule) -> ProductionResult:
     """Return quota, accepted, attempts and shortfall of every stratum."""
-    return settle_production(workspace, params, planned)
+    return settle_production(workspace, params, planned, schedule)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,8 +19,9 @@ from pipelines.produce.identity import digest
 from pipelines.produce.likeness import SIDE
 from pipelines.produce.plan import ProductionPlan, StratumPlan
 from schemas.errors import CheckFailed
+from schemas.ledger import Judged
 from schemas.paths import Workspace
-from schemas.table import Image, Int32, Row, read_rows
+from schemas.table import Image, read_rows, write_rows
 
 
 class BlockPlan(BaseModel):
@@ -30,20 +34,9 @@ class BlockPlan(BaseModel):
     stop: int = Field(ge=1, description="seed index after the last")
 
 
-class BlockRow(Row):
+class BlockRow(Judged):
     """One attempt before the duplicate gate. The image is kept only if it passed the others."""
 
-    image_id: str
-    seed_index: Int32
-    ita_deg: float | None
-    blank_passed: bool
-    blank_score: float
-    tone_passed: bool
-    tone_score: float
-    lesion_passed: bool
-    lesion_score: float
-    copy_passed: bool
-    copy_score: float
     thumb: bytes = Field(description="16 x 16 x 3 uint8, for the duplicate gate")
     image: Image | None
     seal: str = Field(description="sha256 over the row's other fields: a damaged block is told from a whole one")
@@ -77,6 +70,17 @@ def read_block(workspace: Workspace, plan: ProductionPlan, block: BlockPlan) -> 
     return rows if all(_whole(row) for row in rows) else None
 
 
+def write_block(workspace: Workspace, block: BlockPlan, rows: Sequence[BlockRow]) -> Path:
+    """Return the block's file once it is there, whole.
+
+    Written under a name of this writer alone: a worker that was given up for lost may still be writing the same block.
+    """
+    path = block_path(workspace, block)
+    own = path.with_name(f".{block.key}-{uuid4().hex[:12]}.parquet")
+    write_rows(rows, BlockRow, own)
+    return own.replace(path)
+
+
 def sealed(row: BlockRow) -> BlockRow:
     """Return the row with its seal."""
     values = row.model_dump(exclude={"seal"})
@@ -91,3 +95,24 @@ def _whole(row: BlockRow) -> bool:
 def thumbs_of(rows: Sequence[BlockRow]) -> NDArray[np.uint8]:
     """Return the rows' thumbnails, uint8 (n, 16, 16, 3)."""
     return np.frombuffer(b"".join(row.thumb for row in rows), np.uint8).reshape(len(rows), SIDE, SIDE, 3)
+
+
+@lru_cache(maxsize=16)
+def read_thumbs(path: Path) -> NDArray[np.uint8]:
+    """Return the thumbnails in a block's file, uint8 (n, 16, 16, 3), in seed order; of the last 16 files from memory.
+
+    Raises:
+        CheckFailed: the file was there and is not readable any more.
+    """
+    try:
+        data = pq.read_table(path, columns=["thumb"])["thumb"].to_pylist()
+        return np.frombuffer(b"".join(data), np.uint8).reshape(len(data), SIDE, SIDE, 3)
+    except (OSError, pa.ArrowException, ValueError):
+        raise lost_block(path) from None
+
+
+def lost_block(path: Path) -> CheckFailed:
+    """Return the error for a block that was whole when it was counted and is not any more."""
+    return CheckFailed(
+        f"production/blocks/{path.name}: lost or damaged since it was made; run `equiderm produce` again, it makes it anew"
+    )

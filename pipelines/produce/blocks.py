@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.embedding.extractor import Extractor, default_extractor
 from pipelines.imaging.normalise import encode_png
-from pipelines.produce.attempts import BlockPlan, BlockRow, block_path, read_block, sealed
+from pipelines.produce.attempts import BlockPlan, BlockRow, read_block, sealed, write_block
 from pipelines.produce.calibration import load_reference
 from pipelines.produce.gates import GATES
 from pipelines.produce.gates.verdict import Candidates, Limits, Verdict
 from pipelines.produce.identity import requested_ita
 from pipelines.produce.plan import ProductionPlan, trained_generator
 from pipelines.produce.rates import record_rate
-from pipelines.produce.schedule import replay
+from pipelines.produce.schedule import Schedule
 from schemas.errors import CheckFailed
 from schemas.params import Params
 from schemas.paths import Workspace
-from schemas.table import Image, write_rows
+from schemas.table import Image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,9 +45,10 @@ class BlockCount(BaseModel):
 def next_blocks(workspace: Workspace, plan: ProductionPlan) -> list[BlockPlan]:
     """Return the blocks to make now; [] when every stratum is full or out of attempts.
 
-    Call it again once they are made. Images lost to the duplicate gate count as missing here too.
+    Call it again once they are made; a `Schedule` that is asked again reads no block twice. Images lost to the
+    duplicate gate count as missing here too.
     """
-    return replay(workspace, plan).missing
+    return Schedule(workspace, plan).missing()
 
 
 def produce_block(
@@ -75,8 +76,8 @@ def produce_block(
         begun = time.monotonic()
         pixels = _sample(plan, block, generator or trained_generator(workspace, params))
         rows = _judge(workspace, plan, block, pixels, extractor or default_extractor())
-        write_rows(rows, BlockRow, block_path(workspace, block))
-        record_rate(workspace, plan.generator, len(rows), time.monotonic() - begun, block_path(workspace, block))
+        file = write_block(workspace, block, rows)
+        record_rate(workspace, plan.generator, len(rows), time.monotonic() - begun, file)
     passed = sum(row.image is not None for row in rows)
     return BlockCount(key=block.key, stratum=block.stratum.name, attempts=len(rows), passed=passed, reused=reused)
 

@@ -77,3 +77,33 @@ def hash_distances(thumbs: Thumbs, others: Thumbs) -> NDArray[np.float64]:
     bits = turned.sum(1)[:, None] + fixed.sum(1)[None] - 2 * turned @ fixed.T
     best: NDArray[np.float64] = np.rint(bits).reshape(len(thumbs), POSES, len(others)).min(axis=1)
     return best
+
+
+def turned_hashes(thumbs: Thumbs) -> NDArray[np.uint64]:
+    """Return the difference hashes of each thumbnail in its 8 poses as numbers, uint64 (N, 8); the first as it lies."""
+    bits = difference_hashes(poses(thumbs).reshape(-1, SIDE, SIDE, 3))
+    return np.packbits(bits, axis=1).view(np.uint64).reshape(len(thumbs), POSES)
+
+
+def ring_means(thumbs: Thumbs) -> NDArray[np.float32]:
+    """Return where each thumbnail lies among others whatever its pose, float32 (N, 12): colour of 4 square rings.
+
+    A pose moves no cell to another ring. Each ring's mean is scaled by the ring's share of the thumbnail, so that the
+    cityblock distance of two points is at most the thumbnails' `pixel_distances`: |mean a - mean b| <= mean |a - b|.
+    Points far apart are therefore different pictures; points nearby have to be compared.
+    """
+    flat = thumbs.reshape(len(thumbs), SIDE * SIDE, 3).astype(np.float32)
+    means: NDArray[np.float32] = np.einsum("rk,nkc->nrc", _RINGS, flat).reshape(len(thumbs), -1)
+    return means
+
+
+def _ring_weights() -> NDArray[np.float32]:
+    """Return (4, 256): which cells of a thumbnail each ring, 2 cells wide, is made of, over the number of values."""
+    out = np.abs(np.arange(SIDE) - (SIDE - 1) / 2).astype(int)
+    ring = np.maximum(out[:, None], out[None]).reshape(-1) // 2
+    return ((ring[None] == np.arange(4)[:, None]) / (SIDE * SIDE * 3)).astype(np.float32)
+
+
+_RINGS: Final = _ring_weights()
+RING_ERROR: Final = 0.01
+"""More than float32 sums can be off by, in levels of 255."""

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pipelines.embedding.extractor import Extractor
-from pipelines.produce.blocks import BlockCount, next_blocks, produce_block
+from pipelines.produce.blocks import BlockCount, produce_block
 from pipelines.produce.calibrate import calibrate_gates
 from pipelines.produce.plan import plan_production
 from pipelines.produce.result import ProductionResult
+from pipelines.produce.schedule import Schedule
 from pipelines.produce.settle import settle_production
 from schemas.params import Params
 from schemas.paths import Workspace
@@ -33,9 +34,10 @@ def produce_quotas(
     """
     calibrate_gates(workspace, params, extractor)
     plan = plan_production(workspace, params, generator)
-    while blocks := next_blocks(workspace, plan):
+    schedule = Schedule(workspace, plan)
+    while blocks := schedule.missing():
         for block in blocks:
             count = produce_block(workspace, params, plan, block, generator=generator, extractor=extractor)
             if on_block:
                 on_block(count)
-    return settle_production(workspace, params, plan)
+    return settle_production(workspace, params, plan, schedule)

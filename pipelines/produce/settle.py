@@ -3,81 +3,95 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Final
 
-from pipelines.produce.attempts import block_path
+from pipelines.produce.attempts import BlockRow, block_path, lost_block, read_block
 from pipelines.produce.gates import ORDER, SURPLUS
 from pipelines.produce.plan import ProductionPlan, StratumPlan
 from pipelines.produce.result import ProductionResult, StratumResult
-from pipelines.produce.schedule import replay
+from pipelines.produce.schedule import Schedule
 from pipelines.produce.selection import Decision
 from schemas.errors import CheckFailed
-from schemas.ledger import AttemptRow, SyntheticRow
+from schemas.ledger import AttemptRow, Judged, SyntheticRow
 from schemas.params import Params
 from schemas.paths import Workspace
-from schemas.table import write_rows, write_text
+from schemas.table import row_writer, write_text
+
+SHARD_GROUP: Final = 128
+LEDGER_GROUP: Final = 1024
+"""Rows a row group: what is in memory at once, whatever the number of images."""
 
 
-def settle_production(workspace: Workspace, params: Params, plan: ProductionPlan) -> ProductionResult:
+def settle_production(
+    workspace: Workspace, params: Params, plan: ProductionPlan, schedule: Schedule | None = None
+) -> ProductionResult:
     """Return what came of every stratum, after the ledger and the shards are written.
 
+    Args:
+        schedule: the one that led through the production; without it the blocks are read once more.
+
     Raises:
-        CheckFailed: a scheduled block has not been made.
+        CheckFailed: a scheduled block has not been made, or was damaged since.
     """
-    schedule = replay(workspace, plan)
-    if schedule.missing:
+    schedule = schedule or Schedule(workspace, plan)
+    if missing := schedule.missing():
         raise CheckFailed(
-            f"production: {len(schedule.missing)} scheduled blocks are not made, first {schedule.missing[0].key}; "
+            f"production: {len(missing)} scheduled blocks are not made, first {missing[0].key}; "
             "settling needs them all; run `equiderm produce` again"
         )
     for stratum in plan.strata:
-        _write_stratum(workspace, plan, stratum, schedule.decisions[stratum.name])
-    result = _result(workspace, params, plan, schedule.decisions)
+        _write_stratum(workspace, plan, stratum, schedule)
+    result = _result(workspace, params, plan, schedule)
     write_text(result.model_dump_json(indent=2) + "\n", workspace.production / "result.json")
     planned = {stratum.file for stratum in plan.strata}
     _remove_others(workspace.ledger, planned)
     _remove_others(workspace.shards, planned)
-    _remove_others(workspace.blocks, {block_path(workspace, block).name for block in schedule.done})
+    done = (block for stratum in plan.strata for block in schedule.blocks(stratum))
+    _remove_others(workspace.blocks, {block_path(workspace, block).name for block in done})
     return result
 
 
-def _write_stratum(
-    workspace: Workspace, plan: ProductionPlan, stratum: StratumPlan, decisions: Sequence[Decision]
-) -> None:
-    """Write one stratum's pixels, then its ledger: a ledger never names an image that is not there."""
-    images = [
-        SyntheticRow(image_id=d.row.image_id, image=d.row.image)
-        for d in decisions
-        if d.accepted and d.row.image is not None
-    ]
-    write_rows(images, SyntheticRow, workspace.shards / stratum.file)
+def _write_stratum(workspace: Workspace, plan: ProductionPlan, stratum: StratumPlan, schedule: Schedule) -> None:
+    """Write one stratum's pixels and ledger, a block in memory at a time.
+
+    The pixels get their name first: a ledger never names an image that is not there.
+    """
     sampler = plan.sampler_json(stratum)
-    rows = [_attempt(plan, stratum, sampler, decision) for decision in decisions]
-    write_rows(rows, AttemptRow, workspace.ledger / stratum.file)
+    decisions = schedule.decisions(stratum)
+    with (
+        row_writer(AttemptRow, workspace.ledger / stratum.file, LEDGER_GROUP) as write_attempt,
+        row_writer(SyntheticRow, workspace.shards / stratum.file, SHARD_GROUP) as write_image,
+    ):
+        for block in schedule.blocks(stratum):
+            rows = read_block(workspace, plan, block)
+            if rows is None:
+                raise lost_block(block_path(workspace, block))
+            for row, decision in zip(rows, decisions, strict=False):  # one iterator over all blocks
+                if decision.accepted and row.image is not None:
+                    write_image(SyntheticRow(image_id=row.image_id, image=row.image))
+                write_attempt(_attempt(plan, stratum, sampler, row, decision))
 
 
-def _attempt(plan: ProductionPlan, stratum: StratumPlan, sampler: str, decision: Decision) -> AttemptRow:
-    judged = decision.row.model_dump(exclude={"thumb", "image", "seal"})
+def _attempt(plan: ProductionPlan, stratum: StratumPlan, sampler: str, row: BlockRow, decision: Decision) -> AttemptRow:
     return AttemptRow(
-        **judged,
+        **row.model_dump(include=set(Judged.model_fields)),
         modality=stratum.modality,
         fst=stratum.fst,
         lesion=stratum.lesion,
         generator=plan.generator,
         checkpoint_sha256=plan.checkpoint_sha256,
         sampler=sampler,
-        duplicate_passed=decision.duplicate.keep,
-        duplicate_score=decision.duplicate.score,
+        duplicate_passed=decision.duplicate_passed,
+        duplicate_score=decision.duplicate_score,
         accepted=decision.accepted,
         reason=decision.reason,
     )
 
 
-def _result(
-    workspace: Workspace, params: Params, plan: ProductionPlan, decisions: dict[str, list[Decision]]
-) -> ProductionResult:
-    strata = [_stratum_result(stratum, decisions[stratum.name]) for stratum in plan.strata]
+def _result(workspace: Workspace, params: Params, plan: ProductionPlan, schedule: Schedule) -> ProductionResult:
+    strata = [_stratum_result(stratum, schedule.decisions(stratum)) for stratum in plan.strata]
     rejected: Counter[str] = Counter()
     for one in strata:
         rejected.update(one.rejected)
@@ -95,7 +109,7 @@ def _result(
     )
 
 
-def _stratum_result(stratum: StratumPlan, decisions: Sequence[Decision]) -> StratumResult:
+def _stratum_result(stratum: StratumPlan, decisions: Iterable[Decision]) -> StratumResult:
     reasons = Counter(d.reason for d in decisions)
     accepted = reasons[None]
     return StratumResult(
@@ -106,7 +120,7 @@ def _stratum_result(stratum: StratumPlan, decisions: Sequence[Decision]) -> Stra
         support=stratum.support,
         quota=stratum.quota,
         accepted=accepted,
-        attempts=len(decisions),
+        attempts=reasons.total(),
         attempt_limit=stratum.attempts,
         shortfall=stratum.quota - accepted,
         surplus=reasons[SURPLUS],

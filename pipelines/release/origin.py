@@ -16,7 +16,7 @@ GATES: Final = {
     "tone": "degrees outside the requested ITA band",
     "lesion": "probability of the requested lesion, 0-1",
     "copy": "distance to the nearest training image, in bounds",
-    "duplicate": "distance to the nearest kept image, in bounds",
+    "duplicate": "distance to the nearest kept image, in bounds, 1 at most",
 }
 """What each gate's score is."""
 

@@ -182,3 +182,29 @@ class ThumbnailExtractor:
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, 768)."""
         return thumbnails(pixels).reshape(len(pixels), 768).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _bank(fst: int, lesion: Lesion) -> NDArray[np.uint8]:
+    """Return phantoms of one stratum, (12, r, r, 3)."""
+    return np.stack([asked_phantom(fst, lesion, 50_000 + i) for i in range(12)])
+
+
+class PatchworkGenerator:
+    """Thousands of images a second that pass the gates: a phantom of the stratum under a pattern drawn from the key."""
+
+    name = "diffusion"
+    resolution = RESOLUTION
+    checkpoint_sha256 = "e" * 64
+    settings: Mapping[str, Any] = {"steps": 1}
+
+    def sample(self, conditions: Sequence[Condition], keys: Sequence[str]) -> NDArray[np.uint8]:
+        """Return one image a key."""
+        images = []
+        for condition, key in zip(conditions, keys, strict=True):
+            assert condition.fst is not None
+            rng = np.random.default_rng(int(key, 16))
+            phantom = _bank(condition.fst, condition.lesion)[rng.integers(12)]
+            pattern = rng.integers(-9, 10, (8, 8, 1)).repeat(4, 0).repeat(4, 1)
+            images.append(np.clip(phantom + pattern, 0, 255).astype(np.uint8))
+        return np.stack(images)

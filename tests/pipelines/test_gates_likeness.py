@@ -58,4 +58,4 @@ def test_the_first_image_of_a_release_is_no_duplicate() -> None:
     thumb = thumbnails(phantoms()[0].pixels[None])
     none = scores_against(thumb, thumb[:0], bits=BITS, pixel_bound=BOUND)
     assert none.shape == (1, 0)
-    assert judge_one(none[0], BITS) == (True, 64 / 5, None)
+    assert judge_one(none[0]) == (True, 1.0, None)

@@ -11,6 +11,9 @@ from pipelines.produce.likeness import hash_distances, pixel_distances
 ROWS = 64
 """Images compared at once, so that memory stays flat: 64 x 8 poses x kept images."""
 
+CLEAR = 1.0
+"""Score of an image that no kept image is within the bounds of."""
+
 
 def scores_against(
     thumbs: NDArray[np.uint8], others: NDArray[np.uint8], *, bits: int, pixel_bound: float
@@ -20,6 +23,8 @@ def scores_against(
     The score is hash / (bits + 1) where the hash alone tells them apart, else the larger of that and pixels / bound.
     Both are needed: at 64 px different images share a hash too often (measured on phantoms: 1 pair in 10,000 within 4
     bits, which would refuse 3% of distinct images), and none of those pairs is also near in pixels.
+
+    Compares every pair: this is what a duplicate *is*. `selection` finds the same ones without comparing them all.
     """
     scores = np.empty((len(thumbs), len(others)))
     for start in range(0, len(thumbs), ROWS):
@@ -33,7 +38,10 @@ def scores_against(
     return scores
 
 
-def judge_one(scores: NDArray[np.float64], bits: int) -> Verdict:
-    """Return the verdict on one image from its scores against the kept images, (K,); with none kept it passes."""
-    score = float(scores.min()) if len(scores) else 64 / (bits + 1)
-    return verdict(score >= 1, score, f"{score:.2f} of the bound from an image already kept")
+def judge_one(scores: NDArray[np.float64]) -> Verdict:
+    """Return the verdict on one image from its scores against the kept images, (K,); with none kept it passes.
+
+    The verdict's score is 1 at most: past the bound nothing needs to be compared, so how far past is not known.
+    """
+    score = min(float(scores.min()), CLEAR) if len(scores) else CLEAR
+    return verdict(score >= CLEAR, score, f"{score:.2f} of the bound from an image already kept")
