@@ -15,7 +15,7 @@ from schemas.section import Section
 
 
 def check_params(workspace: Workspace) -> Params:
-    """Return the parameters, checked alone: their keys, types, ranges and the generator's name.
+    """Return the parameters, checked before any work: keys, types, ranges, the generator's name, the quota table.
 
     Raises:
         ParamsError: naming what is wrong.
@@ -26,6 +26,9 @@ def check_params(workspace: Workspace) -> Params:
         raise ParamsError(
             f"params.yaml: produce.generator: got {params.produce.generator!r}; use one of {', '.join(generators)}"
         )
+    from pipelines.stratify.quota_table import read_quota_table
+
+    read_quota_table(workspace, params.stratify.quotas)
     return params
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from schemas.errors import ParamsError
 from schemas.licences import Permission
+from schemas.quota_params import QuotaParams
 from schemas.section import Section, Share
 from schemas.source_params import ADAPTERS, Source
 from schemas.train_params import TrainParams
@@ -110,18 +111,6 @@ class SupportLevels(Section):
         return self
 
 
-class QuotaParams(Section):
-    """How many images of each stratum a balanced set needs."""
-
-    policy: Literal["equal"] = "equal"
-    per_stratum: int = Field(40, ge=0, le=10**9, description="real training + synthetic images wanted in each stratum")
-    max_images: int = Field(10**6, ge=0, le=10**9, description="most synthetic images in all; by largest remainder")
-    max_synthetic_per_real: float = Field(
-        10.0, gt=0, le=10**6, description="per stratum; published gains saturate near 10"
-    )
-    unsupported: Literal["refuse", "make"] = Field("refuse", description="what to do below the support floor")
-
-
 class StratifyParams(Section):
     """Splits, strata and quotas."""
 
@@ -163,6 +152,12 @@ class ProduceParams(Section):
     generator: str = "diffusion"
     block: int = Field(24, ge=1, le=4096, description="attempts a block: the unit of work and of resume")
     max_attempts_per_image: float = Field(5.0, ge=1, description="per stratum; beyond it the rest is a shortfall")
+    confidence: float = Field(
+        0.8,
+        ge=0.5,
+        le=0.9999,
+        description="of the lower bound of the acceptance rate that each round's attempts follow",
+    )
     workers: int = Field(1, ge=1, le=64, description="blocks at once")
     sampler: SamplerParams = SamplerParams()
     gates: GateParams = GateParams()

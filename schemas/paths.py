@@ -69,6 +69,11 @@ class Workspace:
         return self.root / "infra/withdrawn.csv"
 
     @property
+    def quota_tables(self) -> Path:
+        """Custom quota tables: committed, reviewed, and a dependency of stratify."""
+        return self.root / "infra/quotas"
+
+    @property
     def catalog(self) -> Path:
         return self.root / "data/catalog"
 

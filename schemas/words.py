@@ -89,3 +89,20 @@ measured ITA is never written into `fst`, and the tone gate takes its bands from
 def stratum_name(modality: str, fst: int | None, lesion: str) -> str:
     """Return the stratum's name as used in files and messages, e.g. `phantom/VI/melanoma` (`?` for unknown FST)."""
     return f"{modality}/{FST_ROMAN[fst] if fst else '?'}/{lesion}"
+
+
+def parse_stratum(name: str) -> tuple[Modality, int | None, Lesion]:
+    """Return modality, FST (None for `?`) and lesion of a name as `stratum_name` writes it.
+
+    Raises:
+        ValueError: it is not such a name, or holds a word that is not in the vocabulary.
+    """
+    parts = name.split("/")
+    fsts = {roman: fst for fst, roman in FST_ROMAN.items()}
+    known = len(parts) == 3 and (parts[1] in fsts or parts[1] == "?")
+    if not known or parts[0] not in set(Modality) or parts[2] not in set(Lesion):
+        raise ValueError(
+            f"stratum {name!r} is not known; a stratum is a modality ({', '.join(Modality)}), an FST (I to VI, or ? for "
+            "unknown) and a lesion of schemas/lesions.py, e.g. phantom/VI/melanoma; correct the name"
+        )
+    return Modality(parts[0]), fsts.get(parts[1]), Lesion(parts[2])

@@ -6,4 +6,5 @@ splits.py    the split of every image, piece by piece (splits.sql)
 closed.py    what may not be learned from is `test` (closed.sql)
 strata.sql   modality x FST x lesion, counted
 quotas.py    how many images of each stratum to make, and why not more
+targets.py   what each policy wants: equal, parity, match, table (quota_table.py reads it, shares.py rounds)
 """

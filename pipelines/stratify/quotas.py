@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_FLOOR, Decimal
 
-from schemas.params import QuotaParams, StratifyParams
+from pipelines.stratify.shares import largest_remainder
+from pipelines.stratify.targets import Stratum, wanted_images
+from schemas.params import StratifyParams
+from schemas.quota_params import QuotaParams
 from schemas.strata import QuotaRow, StratumRow
 from schemas.words import Support, stratum_name
-
-
-def largest_remainder(weights: Sequence[int], total: int) -> list[int]:
-    """Return `total` whole units shared out in proportion to `weights`; the sum is exactly `total`.
-
-    Each part is `weight * total / sum(weights)` rounded down or up (Hamilton's method): the units lost by rounding
-    down go to the largest remainders, ties to the earlier. Exact integer arithmetic. A larger weight never gets less
-    than a smaller one, and no part exceeds its weight while `total <= sum(weights)`.
-
-    Raises:
-        ValueError: a weight or the total is negative, or there is something to share and nobody to share it.
-    """
-    whole = sum(weights)
-    if total < 0 or any(w < 0 for w in weights):
-        raise ValueError(f"got total {total} and weights {list(weights)}; largest_remainder needs none below 0")
-    if total and not whole:
-        raise ValueError(f"got total {total} for weights that sum to 0; largest_remainder needs a weight above 0")
-    if not total:
-        return [0] * len(weights)
-    parts = [w * total // whole for w in weights]
-    by_remainder = sorted(range(len(weights)), key=lambda i: (-(weights[i] * total % whole), i))
-    for i in by_remainder[: total - sum(parts)]:
-        parts[i] += 1
-    return parts
 
 
 def cap(stratum: StratumRow, params: StratifyParams) -> int:
@@ -50,15 +29,24 @@ def cap(stratum: StratumRow, params: StratifyParams) -> int:
     return int((ratio * real).to_integral_value(ROUND_FLOOR))
 
 
-def allocate(strata: Sequence[StratumRow], params: StratifyParams) -> list[QuotaRow]:
+def allocate(
+    strata: Sequence[StratumRow], params: StratifyParams, table: Mapping[Stratum, int] | None = None
+) -> list[QuotaRow]:
     """Return one quota a stratum, in the given order.
 
-    Policy `equal`: every stratum is to have `per_stratum` real training plus synthetic images. A stratum of unknown
-    FST wants none where the modality's FST is known for other images: balance is measured over FST, and nobody can
-    be missing from "unknown". If the quotas sum to more than `max_images`, they share it by largest remainder.
+    What is wanted follows from the policy (`wanted_images`); of it, what is not there yet is needed, and of that at most
+    the cap is asked for. If the quotas sum to more than `max_images`, they share it by largest remainder. `target` is
+    always real + synthetic: where synthetic images alone count, it is the real ones plus those.
+
+    Args:
+        table: images by stratum, for policy `table`.
+
+    Raises:
+        ParamsError: the table names a stratum that is not among `strata`.
     """
-    known = {s.modality for s in strata if s.fst is not None}
-    targets = [0 if s.fst is None and s.modality in known else params.quotas.per_stratum for s in strata]
+    wanted = wanted_images(strata, params.quotas, table)
+    alone = params.quotas.count == "synthetic_only"
+    targets = [s.n_train + w if alone and w else w for s, w in zip(strata, wanted, strict=True)]
     needs = [max(0, t - s.n_train) for s, t in zip(strata, targets, strict=True)]
     caps = [cap(s, params) if t else 0 for s, t in zip(strata, targets, strict=True)]
     allowed = [min(n, c) for n, c in zip(needs, caps, strict=True)]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from pipelines.stratify.closed import keep_from_learning
 from pipelines.stratify.grouping import SQL, group_owners
+from pipelines.stratify.quota_table import read_quota_table
 from pipelines.stratify.quotas import allocate
 from pipelines.stratify.splits import split_pieces
 from pipelines.tables.query import ahead, catalog_files, connect, statement, stream, write_stream
@@ -69,7 +70,9 @@ def stratify(workspace: Workspace, params: Params) -> StratifyResult:
     Raises:
         WorkspaceError: there is no catalog or no table of duplicates; run ingest or dedupe first.
         CheckFailed: a file has other columns than CatalogRow, or ClusterRow.
+        ParamsError: the quota table is not readable, or names a stratum that the catalog does not have.
     """
+    table = read_quota_table(workspace, params.stratify.quotas)
     files = catalog_files(workspace, "stratify")
     read_table([Path(f) for f in files], CatalogRow, columns=["mask"])  # the cheapest column; the columns are checked
     goals = (workspace.splits, workspace.strata, workspace.quotas)
@@ -79,7 +82,7 @@ def stratify(workspace: Workspace, params: Params) -> StratifyResult:
         _write_splits(workspace, files, params, partials[workspace.splits])
         keep_from_learning(workspace, partials[workspace.splits])
         strata = _count_strata(workspace, params.stratify, partials[workspace.splits])
-        quotas = allocate(strata, params.stratify)
+        quotas = allocate(strata, params.stratify, table)
         write_stream(iter([to_table(strata, StratumRow)]), StratumRow, partials[workspace.strata])
         write_stream(iter([to_table(quotas, QuotaRow)]), QuotaRow, partials[workspace.quotas])
         for goal, partial in partials.items():

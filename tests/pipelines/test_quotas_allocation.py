@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.stratify.quotas import allocate, cap, largest_remainder
+from pipelines.stratify.quotas import allocate, cap
+from pipelines.stratify.shares import largest_remainder
 from schemas.params import StratifyParams
 from schemas.strata import QuotaRow, StratumRow
 from schemas.words import Lesion, Modality, Support
