@@ -69,6 +69,7 @@ class ProductionPlan(BaseModel):
     gates: GateParams
     calibration: Calibration
     block: int
+    confidence: float  # of the acceptance rate's lower bound, 0.5-1
     strata: tuple[StratumPlan, ...]
 
     def settings_of(self, stratum: StratumPlan) -> dict[str, Any]:
@@ -110,6 +111,7 @@ def plan_production(workspace: Workspace, params: Params, generator: Generator |
         gates=params.produce.gates,
         calibration=read_calibration(workspace, params),
         block=params.produce.block,
+        confidence=params.produce.confidence,
         strata=tuple(strata),
     )
 

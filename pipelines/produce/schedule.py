@@ -6,20 +6,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.produce.acceptance import round_attempts
 from pipelines.produce.attempts import BlockPlan, block_path, plan_block, read_block, read_thumbs
 from pipelines.produce.plan import ProductionPlan, StratumPlan
 from pipelines.produce.selection import Decision, Selection
 from pipelines.produce.traits import Traits, traits_of
 from schemas.paths import Workspace
-
-PRIOR_ACCEPTED: Final = 3
-PRIOR_ATTEMPTS: Final = 4
-"""Before the first attempt 3 in 4 are expected to pass; each attempt weighs as much as one of these four."""
 
 
 class Schedule:
@@ -95,7 +91,7 @@ def attempts_needed(plan: ProductionPlan, stratum: StratumPlan, attempts: int, a
     """Return how many more attempts a stratum gets in the next round; 0 when it is full or out of attempts."""
     if accepted >= stratum.quota or attempts >= stratum.attempts:
         return 0
-    rate = (accepted + PRIOR_ACCEPTED) / (attempts + PRIOR_ATTEMPTS)
     # At least a quarter block: a sampler is no quicker on one image than on a few.
-    more = max(math.ceil((stratum.quota - accepted) / rate), math.ceil(plan.block / 4))
+    least = math.ceil(plan.block / 4)
+    more = round_attempts(stratum.quota - accepted, accepted, attempts, least=least, confidence=plan.confidence)
     return min(more, stratum.attempts - attempts)
