@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.section import Section, Share
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class LossWeights(Section):
@@ -17,8 +19,21 @@ class LossWeights(Section):
     drop_both: Share = 0.05
 
 
+class AutoencoderParams(Section):
+    """A learned autoencoder: a folder as diffusers saves an AutoencoderKL."""
+
+    path: str = Field(min_length=1, description="holds config.json and diffusion_pytorch_model.safetensors")
+    sha256: Sha256 = Field(description="of its weights; `python -m pipelines.generators.pinned PATH` prints it")
+
+
 class DiffusionParams(Section):
     """Conditional diffusion: v-prediction, zero terminal SNR, EMA."""
+
+    space: Literal["spectral", "pixel", "latent"] = Field(
+        "spectral", description="what it works on: block cosines, folded pixels, or planes of a learned autoencoder"
+    )
+    pixel_block: Literal[1, 2, 4, 8] = Field(4, description="px a side folded into planes of space pixel; 1 is plain")
+    autoencoder: AutoencoderParams | None = Field(None, description="of space latent, and needed there")
 
     images: int = Field(6000, ge=1, description="training images seen (not epochs)")
     batch: int = Field(48, ge=1)
@@ -30,6 +45,16 @@ class DiffusionParams(Section):
     start: Literal["base", "scratch"] = "base"
     log_every: int = Field(10, ge=1, description="steps")
     sheet_every_images: int = Field(2000, ge=1)
+
+    @model_validator(mode="after")
+    def _space_is_whole(self) -> DiffusionParams:
+        if self.space == "latent" and self.autoencoder is None:
+            raise ValueError("space latent without an autoencoder; give autoencoder: {path: ..., sha256: ...}")
+        if self.space != "latent" and self.autoencoder is not None:
+            raise ValueError(f"an autoencoder beside space {self.space}; set space: latent or remove it")
+        if self.space != "spectral" and self.start == "base":
+            raise ValueError(f"start base with space {self.space}; the base is spectral; set start: scratch")
+        return self
 
 
 class GanParams(Section):

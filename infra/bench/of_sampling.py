@@ -96,8 +96,7 @@ def _plain(generator: DiffusionGenerator, conditions: list[Condition], keys: lis
     for step in scheduler.timesteps:
         without, with_ = generator._velocity(state.repeat(2, 1, 1, 1), step, both).chunk(2)
         state = scheduler.step(without + scale * (with_ - without), step, state).prev_sample
-    spectral: Any = generator._net["spectral"]
-    return np.asarray(spectral.decode(state).numpy())
+    return np.asarray(generator._space.decode(state).numpy())
 
 
 def _kid(made: NDArray[np.uint8], real: NDArray[np.uint8]) -> dict[str, float]:

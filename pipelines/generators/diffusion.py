@@ -1,4 +1,4 @@
-"""Conditional diffusion in the spectral space: a diffusers UNet, v-prediction, zero terminal SNR, two guidance scales.
+"""Conditional diffusion in a space of one's choice: a diffusers UNet, v-prediction, zero terminal SNR, two guidance scales.
 
 Sources: v-prediction, Salimans & Ho (2022); zero terminal SNR and trailing time steps, Lin et al. (2024), without which
 dark pictures drift to mid-grey; min-SNR weighting (gamma 5), Hang et al. (2023); DPM-Solver++ 2M as ODE or SDE, Lu et
@@ -22,11 +22,15 @@ from torch import Tensor, nn
 from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.conditioning import Conditioner, drop, encode, without_lesion, without_tone
 from pipelines.generators.interface import Condition, Step, key_noise
-from pipelines.imaging.spectral import BLOCK, PLANES, Spectral
+from pipelines.generators.space import Space, configured_space, recorded_space, space_config
+from schemas.errors import ParamsError
 from schemas.params import SamplerParams
 from schemas.train_params import DiffusionParams
 
 WIDTH: Final = 64
+SMALLEST: Final = 4
+"""The network halves planes twice, so their sides are multiples of this."""
+
 TRAIN_STEPS: Final = 1000
 MIN_SNR_GAMMA: Final = 5.0
 UNKNOWN_SHARE: Final = 0.05
@@ -41,15 +45,15 @@ SCHEDULE: Final[dict[str, Any]] = {
 
 
 class Denoiser(nn.Module):
-    """The network: predicts v from noisy coefficients, time and conditions."""
+    """The network: predicts v from noisy planes, time and conditions."""
 
-    def __init__(self, resolution: int) -> None:
+    def __init__(self, planes: int, side: int) -> None:
         super().__init__()
         self.conditioner = Conditioner(WIDTH)
         self.unet: Any = UNet2DConditionModel(
-            sample_size=resolution // BLOCK,
-            in_channels=PLANES,
-            out_channels=PLANES,
+            sample_size=side,
+            in_channels=planes,
+            out_channels=planes,
             block_out_channels=(64, 96, 128),
             layers_per_block=1,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -62,10 +66,25 @@ class Denoiser(nn.Module):
         )
 
     def forward(self, noisy: Tensor, time: Tensor, codes: Tensor) -> Tensor:
-        """Return v (n, 24, h, w) for noisy coefficients (n, 24, h, w), time steps (n,) and condition codes (n, 4)."""
+        """Return v (n, c, h, w) for noisy planes (n, c, h, w), time steps (n,) and condition codes (n, 4)."""
         tokens, pooled = self.conditioner(codes)
         predicted: Tensor = self.unet(noisy, time, encoder_hidden_states=tokens, class_labels=pooled).sample
         return predicted
+
+
+def denoiser_in(space: Space, resolution: int) -> Denoiser:
+    """Return an untrained network for pictures of `resolution` px in a space.
+
+    Raises:
+        ParamsError: the sides of the planes cannot be halved as often as the network does.
+    """
+    multiple = space.reduction * SMALLEST
+    if resolution % multiple:
+        raise ParamsError(
+            f"ingest.resolution: got {resolution} px; diffusion in this space needs a multiple of {multiple} "
+            f"(planes are {space.reduction} times smaller); use {max(1, round(resolution / multiple)) * multiple}"
+        )
+    return Denoiser(space.channels, resolution // space.reduction)
 
 
 class DiffusionRecipe:
@@ -73,21 +92,20 @@ class DiffusionRecipe:
 
     name = "diffusion"
     whitening = 0.5
-    exported = ("denoiser", "spectral")
 
     def __init__(self, params: DiffusionParams, resolution: int) -> None:
         self.params = params
         self.resolution = resolution
-        self.net = nn.ModuleDict({"denoiser": Denoiser(resolution), "spectral": Spectral()})
+        self.space = configured_space(params)
+        self.exported = ("denoiser", params.space)
+        self.net = nn.ModuleDict({"denoiser": denoiser_in(self.space, resolution), params.space: self.space})
         self.schedule: Any = DDPMScheduler(**SCHEDULE)
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         return [list(self.net["denoiser"].parameters())]
 
     def step(self, context: Step) -> dict[str, float]:
-        spectral = self.net["spectral"]
-        assert isinstance(spectral, Spectral)
-        clean = spectral.encode(context.pixels)
+        clean = self.space.encode(context.pixels)
         n = len(clean)
         # Stratified over the batch: the loss of one step then depends less on the luck of its time steps.
         time = (context.draws.stratified(n) * TRAIN_STEPS).long().clamp_max(TRAIN_STEPS - 1).to(clean.device)
@@ -97,8 +115,7 @@ class DiffusionRecipe:
         with context.backend.autocast():
             predicted = context.wrapped["denoiser"](self.schedule.add_noise(clean, noise, time), time, codes)
         error = (predicted.float() - self.schedule.get_velocity(clean, noise, time)) ** 2
-        importance = spectral.scale.sqrt() / spectral.scale.sqrt().mean()
-        per_image = (error * importance[:, None, None]).mean(dim=(1, 2, 3))
+        per_image = (error * self.space.importance()[:, None, None]).mean(dim=(1, 2, 3))
         loss = (per_image * self._weight(time)).mean()
         context.backend.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameter_groups()[0], 1.0)
@@ -114,7 +131,8 @@ class DiffusionRecipe:
         return (snr.clamp_max(MIN_SNR_GAMMA) / (snr + 1)).clamp_min(0.05)
 
     def config(self) -> dict[str, Any]:
-        return {"generator": self.name, "resolution": self.resolution, "schedule": SCHEDULE}
+        about = {"generator": self.name, "resolution": self.resolution, "schedule": SCHEDULE}
+        return {**about, **space_config(self.params)}
 
 
 class DiffusionGenerator:
@@ -128,30 +146,29 @@ class DiffusionGenerator:
         self.checkpoint_sha256 = checkpoint.sha256
         self.settings = {"sampler": "dpmsolver++ 2m", **sampler.model_dump()}
         self.sampler = sampler
-        net = nn.ModuleDict({"denoiser": Denoiser(self.resolution), "spectral": Spectral()})
+        name, self._space = recorded_space(checkpoint.config, folder)
+        net = nn.ModuleDict({"denoiser": denoiser_in(self._space, self.resolution), name: self._space})
         checkpoint.load_into(net)
         self._net = net.eval()
 
     @torch.inference_mode()
     def sample(self, conditions: Sequence[Condition], keys: Sequence[str]) -> NDArray[np.uint8]:
         """Return images; see `Generator.sample`. Up to three network passes a step, by the guidance asked for."""
-        side = self.resolution // BLOCK
+        side = self.resolution // self._space.reduction
         codes = encode(conditions)
         steps = self.sampler.steps
         algorithm = "sde-dpmsolver++" if self.sampler.stochastic else "dpmsolver++"
         solver: Any = DPMSolverMultistepScheduler(**SCHEDULE, algorithm_type=algorithm, solver_order=2)
         solver.set_timesteps(steps)
         draws = 1 + steps if self.sampler.stochastic else 1
-        noise = key_noise(keys, (draws, PLANES, side, side))
+        noise = key_noise(keys, (draws, self._space.channels, side, side))
         state = noise[:, 0] * solver.init_noise_sigma
         guided_steps = round(steps * self.sampler.guidance_until)
         for number, time in enumerate(solver.timesteps):
             velocity = self._guided(state, time, codes) if number < guided_steps else self._velocity(state, time, codes)
             fresh = noise[:, 1 + number] if self.sampler.stochastic else None
             state = solver.step(velocity, time, state, variance_noise=fresh).prev_sample
-        spectral = self._net["spectral"]
-        assert isinstance(spectral, Spectral)
-        return np.asarray(spectral.decode(state).numpy())
+        return np.asarray(self._space.decode(state).numpy())
 
     def _velocity(self, state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
         predicted: Tensor = self._net["denoiser"](state, time.expand(len(state)), codes)

@@ -68,7 +68,7 @@ class Recipe(Protocol):
 
     @property
     def whitening(self) -> float:
-        """How far the spectral scale evens out coarse and fine coefficients; see `Spectral.fit`."""
+        """How far the space evens out coarse and fine planes; see `Space.fit`."""
         ...
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:

@@ -45,6 +45,8 @@ def _kernels() -> Tensor:
 class Spectral(nn.Module):
     """Pixels to scaled coefficients and back."""
 
+    channels: Final = PLANES
+    reduction: Final = BLOCK
     filters: Tensor
     mean: Tensor
     scale: Tensor
@@ -76,8 +78,22 @@ class Spectral(nn.Module):
         """Return float32 coefficients (n, 24, r/4, r/4) of uint8 pixels (n, r, r, 3)."""
         return (self._analyse(pixels) - self.mean[:, None, None]) / self.scale[:, None, None]
 
+    def to_srgb(self, coefficients: Tensor) -> Tensor:
+        """Return sRGB (n, r, r, 3) of coefficients (n, 24, r/4, r/4), not clipped to [0, 1]; gradients flow."""
+        raw = coefficients.float() * self.scale[:, None, None] + self.mean[:, None, None]
+        colours = F.conv_transpose2d(raw, self.filters, stride=BLOCK)
+        return ((colours + 1) / 2).permute(0, 2, 3, 1)
+
     def decode(self, coefficients: Tensor) -> Tensor:
         """Return uint8 pixels (n, r, r, 3) of coefficients (n, 24, r/4, r/4); out-of-range values are clipped."""
-        raw = coefficients.float() * self.scale[:, None, None] + self.mean[:, None, None]
-        planes = F.conv_transpose2d(raw, self.filters, stride=BLOCK)
-        return ((planes + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return srgb8(self.to_srgb(coefficients))
+
+    def importance(self) -> Tensor:
+        """Return each plane's weight in a loss (24,), mean 1: the root of its scale, so that tone counts most."""
+        root = self.scale.sqrt()
+        return root / root.mean()
+
+
+def srgb8(srgb: Tensor) -> Tensor:
+    """Return uint8 pixels of sRGB in [0, 1], the same shape; values beyond are clipped."""
+    return (srgb * 255).round().clamp(0, 255).to(torch.uint8).contiguous()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pipelines.generators.checkpoint import save_checkpoint
 from pipelines.generators.interface import Condition, Recipe
 from pipelines.generators.registry import BASE, entry
-from pipelines.imaging.spectral import Spectral
+from pipelines.generators.space import Space
 from pipelines.phantoms.scene import VERSION, draw
 from pipelines.train.card import write_base_card
 from pipelines.train.data import TrainingSet, training_set
@@ -78,10 +78,10 @@ def base_phantoms(count: int, workers: int, cache: Path | None) -> TrainingSet:
 
 
 def make_recipe(name: str, data: TrainingSet) -> Recipe:
-    """Return an untrained recipe whose spectral scale is fitted to the phantoms."""
+    """Return an untrained recipe whose space is fitted to the phantoms."""
     recipe = entry(name).recipe(DiffusionParams() if name == "diffusion" else GanParams(), RESOLUTION)
     for module in recipe.net.modules():
-        if isinstance(module, Spectral):
+        if isinstance(module, Space):
             module.fit(data.pixels[:4000], recipe.whitening)
     return recipe
 

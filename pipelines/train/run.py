@@ -19,7 +19,8 @@ from pipelines.generators.checkpoint import CONFIG, load_checkpoint, save_checkp
 from pipelines.generators.conditioning import Conditioner
 from pipelines.generators.interface import Recipe
 from pipelines.generators.registry import BASE, entry
-from pipelines.imaging.spectral import BLOCK, Spectral
+from pipelines.generators.space import Space
+from pipelines.imaging.spectral import BLOCK
 from pipelines.train.card import write_card
 from pipelines.train.data import TrainingSet, load_training_set
 from pipelines.train.loop import Budget, Run, fit
@@ -95,14 +96,14 @@ def train_generator(
 
 
 def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
-    """Give an untrained recipe its first weights: the shipped base's, or random ones with the data's spectral scale.
+    """Give an untrained recipe its first weights: the shipped base's, or random ones with the data's scale.
 
     Raises:
         CheckpointError: the base is missing, damaged, or of another resolution.
     """
     if start == "scratch":
         for module in recipe.net.modules():
-            if isinstance(module, Spectral):
+            if isinstance(module, Space):
                 module.fit(data.pixels[:4000], recipe.whitening)
         return
     folder = BASE / recipe.name
