@@ -39,7 +39,8 @@ def plan_of(quotas: list[int], bits: int) -> ProductionPlan:
     ]  # fmt: skip
     return ProductionPlan(
         generator="none", resolution=32, checkpoint_sha256="0" * 64, settings={}, gates=GateParams(duplicate_bits=bits),
-        calibration=Calibration(digest="", extractor="", modalities=(bounds,)), block=8, strata=tuple(strata),
+        calibration=Calibration(digest="", extractor="", modalities=(bounds,)), block=8, confidence=0.9,
+        strata=tuple(strata),
     )  # fmt: skip
 
 
