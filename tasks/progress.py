@@ -1,14 +1,17 @@
-"""How far a long unit of work is, on stderr: a live bar on a terminal, a line every 15 s in a log."""
+"""How far a long unit of work is, on stderr: a line every 15 s; training has a live bar on a terminal."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from schemas.fetch import FetchedRow, FetchStatus
 
 LOG_SECONDS = 15.0
 
@@ -44,6 +47,33 @@ class TrainingProgress:
         """Take the bar away; what it said is in losses.parquet."""
         if self.live is not None:
             self.live.stop()
+
+
+class FetchProgress:
+    """Says now and then how many files of a source have come. May be called from several threads."""
+
+    def __init__(self, source: str) -> None:
+        """Count from none."""
+        self.source = source
+        self.came, self.lacking, self.bytes = 0, 0, 0
+        self.printed = time.monotonic()
+        self._lock = threading.Lock()
+
+    def __call__(self, row: FetchedRow, asked: int) -> None:
+        """Count one file of the `asked` ones."""
+        with self._lock:
+            here = row.status is FetchStatus.FETCHED
+            self.came, self.lacking, self.bytes = self.came + here, self.lacking + (not here), self.bytes + row.bytes
+            now = time.monotonic()
+            if now - self.printed < LOG_SECONDS:
+                return
+            self.printed = now
+            print(self.line(asked), file=sys.stderr, flush=True)
+
+    def line(self, asked: int) -> str:
+        """Return e.g. `pad: 340 of 2,298 files here, 2 could not be had, 12.3 MB`."""
+        megabytes = self.bytes / 1e6
+        return f"{self.source}: {self.came:,} of {asked:,} files here, {self.lacking:,} could not be had, {megabytes:,.1f} MB"
 
 
 def progress_line(name: str, report: Mapping[str, Any], total: int) -> str:

@@ -9,13 +9,14 @@ from pipelines.sources.fingerprint import survey_sources
 from schemas.location_params import Location
 from schemas.params import Params
 from schemas.paths import Workspace
+from tasks.progress import FetchProgress
 from tasks.unit import unit
 
 
 @unit(name="fetch")
 def fetch(workspace: Workspace, name: str, location: Location) -> FetchResult:
     """Return the counts of one source's mirror, brought up to date."""
-    return fetch_source(workspace, name, location)
+    return fetch_source(workspace, name, location, FetchProgress(name))
 
 
 @unit(name="fingerprint")

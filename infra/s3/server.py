@@ -3,6 +3,7 @@
     apt-get install --no-install-recommends swift-proxy swift-account swift-container swift-object nginx-light
     python infra/s3/server.py start FOLDER    # prints the address and keys as JSON
     python infra/s3/server.py stop FOLDER
+    python infra/s3/server.py guard FOLDER    # stops it when its own stdin closes
 
 Everything it writes is in FOLDER, which needs extended attributes (ext4, xfs). Ports are free ones. Two users: the
 owner may do everything in the account, the stranger nothing. nginx stands in front because Swift's own replies are
@@ -167,6 +168,12 @@ def start(folder: Path) -> dict[str, str]:
     return told
 
 
+def guard(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a process that stops the server when this one ends, however it ends; closing its stdin does it too."""
+    command = [sys.executable, __file__, "guard", str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+
 def stop(folder: Path) -> None:
     """End the processes that `start` began in this folder, by their ids; the files stay."""
     listed = folder.resolve() / "pids.json"
@@ -249,12 +256,14 @@ def _wait(endpoint: str, ports: list[int]) -> None:
 
 
 def main() -> None:
-    """Start or stop a server."""
+    """Start, stop or guard a server."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("start", "stop"))
+    parser.add_argument("verb", choices=("start", "stop", "guard"))
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    if arguments.verb == "stop":
+    if arguments.verb == "guard":
+        sys.stdin.buffer.read()
+    if arguments.verb in ("stop", "guard"):
         stop(arguments.folder)
         return
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from schemas.errors import DiskFullError, SourceError
 from schemas.fetch import FetchedRow, FetchStatus
 from schemas.location_params import S3, Location, UrlList
 from schemas.paths import Workspace
+
+Progress = Callable[[FetchedRow, int], None]
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,13 @@ class FetchResult:
     """Files that did not come, by reason."""
 
 
-def fetch_source(workspace: Workspace, name: str, location: Location) -> FetchResult:
+def fetch_source(
+    workspace: Workspace, name: str, location: Location, on_file: Progress = lambda _row, _of: None
+) -> FetchResult:
     """Return the counts of a source's mirror, brought up to date; files that are here and unchanged are not fetched.
+
+    Args:
+        on_file: told of each file that came or did not, and how many are asked for in all; from any thread.
 
     Raises:
         SourceError: its bucket, credentials, server or table are not there, or no host answered. What was here stays.
@@ -53,9 +61,9 @@ def fetch_source(workspace: Workspace, name: str, location: Location) -> FetchRe
     named: dict[str, Target] = {}
     try:
         if location.path.startswith(S3):
-            named |= _from_bucket(mirror, name, location)
+            named |= _from_bucket(mirror, name, location, on_file)
         if location.urls is not None:
-            named |= _from_links(mirror, name, location, workspace, location.urls)
+            named |= _from_links(mirror, name, location, workspace, location.urls, on_file)
         removed = mirror.settle(named)
     except DiskFullError:
         mirror.drop_unfinished()
@@ -63,7 +71,7 @@ def fetch_source(workspace: Workspace, name: str, location: Location) -> FetchRe
     return _result(mirror, name, named, known, removed)
 
 
-def _from_bucket(mirror: Mirror, name: str, location: Location) -> dict[str, Target]:
+def _from_bucket(mirror: Mirror, name: str, location: Location, on_file: Progress) -> dict[str, Target]:
     stop = Stop()
     bucket = Bucket(name, location, mirror, stop)
     listed = {target.name: target for target in bucket.listing()}
@@ -77,12 +85,17 @@ def _from_bucket(mirror: Mirror, name: str, location: Location) -> dict[str, Tar
             wanted.append(target)
     missing = sum((t.size or 0) - mirror.partial(t).held()[0] for t in wanted)
     require_room(mirror.root, missing)
-    fetch_all(wanted, bucket.fetch, mirror.record, at_once=location.connections, stop=stop)
+
+    def keep(row: FetchedRow) -> None:
+        mirror.record(row)
+        on_file(row, len(wanted))
+
+    fetch_all(wanted, bucket.fetch, keep, at_once=location.connections, stop=stop)
     return listed
 
 
 def _from_links(
-    mirror: Mirror, name: str, location: Location, workspace: Workspace, urls: UrlList
+    mirror: Mirror, name: str, location: Location, workspace: Workspace, urls: UrlList, on_file: Progress
 ) -> dict[str, Target]:
     named: dict[str, Target] = {}
     if not location.path.startswith(S3):
@@ -99,17 +112,18 @@ def _from_links(
     named |= {target.name: target for target in targets}
     wanted = [t for t in targets if not mirror.holds(t) and not mirror.failed_lately(t, urls.retry_failed_hours)]
     if wanted:
-        _ask(mirror, name, wanted, urls)
+        _ask(mirror, name, wanted, urls, on_file)
     return named
 
 
-def _ask(mirror: Mirror, name: str, wanted: list[Target], urls: UrlList) -> None:
+def _ask(mirror: Mirror, name: str, wanted: list[Target], urls: UrlList, on_file: Progress) -> None:
     stop = Stop()
     web = Web(mirror, urls, stop)
     first = not any(row.status is FetchStatus.FETCHED and row.url.startswith("http") for row in mirror.rows.values())
     held: list[FetchedRow] = []
 
     def keep(row: FetchedRow) -> None:
+        on_file(row, len(wanted))
         # Until some host has answered, this may be a machine without a network: no reason to call every link broken.
         if web.heard or not first:
             mirror.record(row)

@@ -8,7 +8,8 @@
 SELECT
     c.image_id, c.source, c.source_row_id, c.source_sha256, c.modality, c.lesion, c.fst, c.fst_source,
     CASE WHEN isnan(c.ita_deg) THEN 'infinity'::FLOAT ELSE c.ita_deg END AS ita_deg,
-    c.ita_pixels, c.width, c.height, c.licence, c.split,
+    c.ita_pixels, c.width, c.height, c.licence, c.split, c.colour_constancy,
+    c.fst_second, c.fst_second_source, c.tone_group, c.monk, c.monk_second, c.label_weight,
     array_to_string(c.licence_allows, ',') AS licence_allows,
     coalesce(p.pixel_rows, 0) AS pixel_rows
 FROM catalog AS c

@@ -21,6 +21,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         pytest.skip(f"no {', '.join(missing)} here; infra/s3/server.py says how to install them")
     folder = tmp_path_factory.mktemp("s3")
     told = server.start(folder)
+    guard = server.guard(folder)  # for a test run that is killed
     try:
         client = boto3.client(
             "s3",
@@ -33,6 +34,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield S3(folder, told, client)
     finally:
         server.stop(folder)
+        guard.communicate()
 
 
 @pytest.fixture

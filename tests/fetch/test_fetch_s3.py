@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
@@ -11,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from bucket_server import S3
+from bucket_server import ROOT, S3, load_server
 
 from pipelines.fetch.mirror import Target
 from pipelines.fetch.partial import Partial
@@ -203,3 +207,26 @@ def test_a_mirror_that_is_a_link_is_refused(s3: S3, place: Workspace, tmp_path: 
     with pytest.raises(WorkspaceError, match="is a link"):
         fetch_source(place, "pad", filled(s3)[1])
     assert (tmp_path / "elsewhere/mine.txt").is_file()
+
+
+def test_the_server_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
+    server = load_server()
+    if missing := server.missing_programs():
+        pytest.skip(f"no {', '.join(missing)} here; infra/s3/server.py says how to install them")
+    code = (
+        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import server as s\n"
+        "folder = Path(sys.argv[2]); s.start(folder); s.guard(folder); print('up', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(ROOT / "infra/s3"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "up\n"
+        pids = json.loads((tmp_path / "pids.json").read_text()).values()
+        run.kill()
+    deadline = time.monotonic() + 20
+    while (tmp_path / "pids.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not (tmp_path / "pids.json").exists()
+    # A process that ended may wait to be collected by the machine's first one.
+    stats = [Path(f"/proc/{pid}/stat") for pid in pids]
+    assert {s.read_text().rpartition(")")[2].split()[0] for s in stats if s.exists()} <= {"Z"}

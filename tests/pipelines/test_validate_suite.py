@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.validate.result import Check
 from pipelines.validate.suite import BATCHES, Suite, read_suite
-from schemas.words import FstSource, Lesion, Modality, Split
+from schemas.words import ColourConstancy, FstSource, Lesion, Modality, Split, ToneGroup
 
 LIMITS = {"min_rows": 3, "max_quarantine_share": 0.5}
 
@@ -25,6 +25,12 @@ GOOD: dict[str, Any] = {
     "ita_deg": 45.0,
     "ita_pixels": 900,
     "colour_constancy": "none",
+    "fst_second": 3.0,
+    "fst_second_source": "self",
+    "tone_group": "34",
+    "monk": 4.0,
+    "monk_second": 5.0,
+    "label_weight": 0.5,
     "width": 16,
     "height": 16,
     "licence": "CC-BY-4.0",
@@ -57,6 +63,13 @@ BROKEN: list[tuple[str, str, dict[str, Any]]] = [
     ("not_be_null", "licence", {"licence": None}),
     ("match_regex", "licence", {"licence": ""}),
     ("match_regex", "licence_allows", {"licence_allows": "share,sell"}),
+    ("be_between", "fst_second", {"fst_second": 0.0}),
+    ("be_in_set", "fst_second_source", {"fst_second_source": "ita"}),
+    ("be_in_set", "tone_group", {"tone_group": "13"}),
+    ("be_between", "monk", {"monk": 11.0}),
+    ("be_between", "monk_second", {"monk_second": 0.0}),
+    ("be_between", "label_weight", {"label_weight": 1.5}),
+    ("be_in_set", "colour_constancy", {"colour_constancy": "max_rgb"}),
     ("be_in_set", "pixel_rows", {"pixel_rows": 0}),
     ("be_in_set", "pixel_rows", {"pixel_rows": 2}),
 ]
@@ -68,6 +81,7 @@ FINE: list[dict[str, Any]] = [
     {"modality": "dermoscopic", "lesion": "vascular_lesion", "split": "test"},
     {"ita_deg": None, "ita_pixels": 0},
     {"ita_deg": -90.0, "fst": 6.0, "fst_source": "self"},
+    {"fst_second": None, "fst_second_source": None, "tone_group": None, "monk": None, "label_weight": None},
     {"licence_allows": ""},
     {"licence_allows": "share"},
 ]
@@ -148,7 +162,11 @@ def test_an_expectation_that_cannot_run_fails_and_says_why(rows_suite: Suite) ->
 
 def test_the_suite_says_what_the_words_say() -> None:
     sets = {e["kwargs"]["column"]: e["kwargs"]["value_set"] for e in read_suite() if "value_set" in e["kwargs"]}
-    for column, words in {"modality": Modality, "lesion": Lesion, "split": Split, "fst_source": FstSource}.items():
+    words_of = {
+        "modality": Modality, "lesion": Lesion, "split": Split, "fst_source": FstSource,
+        "fst_second_source": FstSource, "tone_group": ToneGroup, "colour_constancy": ColourConstancy,
+    }  # fmt: skip
+    for column, words in words_of.items():
         assert sets[column] == [str(word) for word in words]
 
 

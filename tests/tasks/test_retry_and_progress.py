@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
 from schemas.errors import CheckFailed, SourceError
-from tasks.progress import TrainingProgress, progress_line
+from schemas.fetch import FetchedRow
+from tasks.progress import FetchProgress, TrainingProgress, progress_line
 
 REPORT = {"step": 15, "images": 1440, "loss": 0.21349, "images_per_s": 96.4, "seconds_left": 47.3}
 
@@ -61,3 +63,16 @@ def test_a_terminal_gets_a_live_bar() -> None:
     progress.close()
     assert "1440/6000" in shown.getvalue()
     assert "96 images/s  loss 0.213" in shown.getvalue()
+
+
+def test_fetching_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 16.0])
+    monkeypatch.setattr("tasks.progress.time.monotonic", lambda: next(clock))
+    progress = FetchProgress("pad")
+    here = {
+        "name": "a", "url": "http://a", "etag": None, "modified": None, "bytes": 1_500_000, "sha256": "0" * 64,
+        "reason": None, "attempts": 1, "fetched_at": datetime(2026, 1, 1, tzinfo=UTC), "status": "fetched",
+    }  # fmt: skip
+    progress(FetchedRow.model_validate(here), 1200)
+    progress(FetchedRow.model_validate({**here, "status": "failed", "bytes": 0, "reason": "404"}), 1200)
+    assert capsys.readouterr().err == "pad: 1 of 1,200 files here, 1 could not be had, 1.5 MB\n"
