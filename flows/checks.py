@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import yaml
 
@@ -12,6 +14,7 @@ from schemas.location_params import Location
 from schemas.params import Params, load_params
 from schemas.paths import Workspace
 from schemas.section import Section
+from schemas.train_params import GeneratorName
 
 
 def check_params(workspace: Workspace) -> Params:
@@ -21,15 +24,35 @@ def check_params(workspace: Workspace) -> Params:
         ParamsError: naming what is wrong.
     """
     params = load_params(workspace.params)
+    data = yaml.safe_load(workspace.params.read_text(encoding="utf-8"))
+    read = re.findall(r"\$\{([a-z_]+\.[a-z_.]+)\}", (workspace.root / "dvc.yaml").read_text(encoding="utf-8"))
+    if missing := sorted({key for key in read if not _holds(data, key.split("."))}):
+        raise ParamsError(f"params.yaml: no {', '.join(missing)}; dvc.yaml names stages and files by it; add it")
     generators = [name for name, field in type(params.train).model_fields.items() if isinstance(field.default, Section)]
     if params.produce.generator not in generators:
         raise ParamsError(
             f"params.yaml: produce.generator: got {params.produce.generator!r}; use one of {', '.join(generators)}"
         )
+    if params.produce.generator not in params.train.use:
+        raise ParamsError(
+            f"params.yaml: produce.generator: got {params.produce.generator!r}, train.use is {', '.join(params.train.use)}; "
+            "nothing would train it; add it to train.use"
+        )
     from pipelines.stratify.quota_table import read_quota_table
 
     read_quota_table(workspace, params.stratify.quotas)
     return params
+
+
+def check_used(only: Sequence[str], params: Params) -> None:
+    """Raise ParamsError if a stage asked for would train a generator that `train.use` leaves out."""
+    for stage in only:
+        name = stage.removeprefix("train@")
+        if name != stage and name in get_args(GeneratorName) and name not in params.train.use:
+            raise ParamsError(
+                f"train {name}: not in train.use ({', '.join(params.train.use)}), so no stage trains it; add it there, "
+                f"and `{name}: {{}}` under train, in params.yaml"
+            )
 
 
 def check_watched(graph: Graph) -> None:

@@ -80,7 +80,7 @@ def stratify(json: Json = False) -> None:
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="diffusion or gan; both if left out")] = "", json: Json = False
+    name: Annotated[str, typer.Argument(help="a name in train.use; all of them if left out")] = "", json: Json = False
 ) -> None:
     """Train one generator on the training split; a killed run goes on where it stopped."""
     from flows.verbs import run_stages

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.checks import check_params, check_sources, check_watched
+from flows.checks import check_params, check_sources, check_used, check_watched
 from flows.lifeline import held
 from flows.lock import hold
 from flows.records import Outcome, StageFailed, plain, read_record
@@ -28,6 +28,7 @@ def run_stages(only: Sequence[str], *, as_json: bool) -> None:
     workspace = Workspace.here()
     os.chdir(workspace.root)
     params = check_params(workspace)
+    check_used(only, params)
     with hold(workspace), local_server(workspace) as server, held():
         from flows.graph import Graph, use_this_interpreter
 

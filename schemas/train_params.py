@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.section import Section, Share
 
+GeneratorName = Literal["diffusion", "gan", "dcgan", "stylegan2"]
+
+MIN_DIVERSITY: Final[Any] = Field(
+    0.2, description="distance of two samples of one condition, of that of two real images; less stops the training"
+)
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -72,9 +77,56 @@ class GanParams(Section):
     sheet_every_images: int = Field(2000, ge=1)
 
 
+class DcganParams(Section):
+    """Conditional DCGAN: projection discriminator, hinge or WGAN-GP loss, EMA."""
+
+    images: int = Field(20_000, ge=1, description="real images seen by the discriminator")
+    batch: int = Field(32, ge=2)
+    learning_rate: float = Field(2e-4, gt=0)
+    ema_halflife_images: float = Field(1500, gt=0)
+    width: int = Field(48, ge=8, le=512, multiple_of=8, description="feature maps at half the resolution")
+    loss: Literal["hinge", "wgan_gp"] = "hinge"
+    gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty of wgan_gp")
+    generator_every: int = Field(1, ge=1, description="steps of the discriminator for one of the generator")
+    diversity_weight: float = Field(1.0, ge=0, description="of the diversity-sensitive term of Yang et al.; 0: none")
+    min_diversity: Share = MIN_DIVERSITY
+    mixed_precision: Literal["no", "bf16"] = "no"
+    start: Literal["base", "scratch"] = Field("scratch", description="no base of it is shipped")
+    log_every: int = Field(10, ge=1, description="steps")
+    sheet_every_images: int = Field(5000, ge=1)
+
+
+class Stylegan2Params(Section):
+    """Conditional StyleGAN2 with adaptive discriminator augmentation."""
+
+    images: int = Field(20_000, ge=1, description="real images seen by the discriminator")
+    batch: int = Field(16, ge=2, description="best a multiple of 4 for each process")
+    learning_rate: float = Field(2e-3, gt=0, description="the mapping network's is a hundredth")
+    ema_halflife_images: float = Field(1500, gt=0)
+    width: int = Field(16, ge=4, le=512, description="feature maps at full resolution; at most 8 times as many below")
+    r1_gamma: float = Field(1.0, ge=0, description="weight of R1")
+    r1_every: int = Field(16, ge=1, description="steps")
+    path_weight: float = Field(2.0, ge=0, description="weight of the path-length penalty")
+    path_every: int = Field(4, ge=1, description="steps")
+    ada_images: int = Field(
+        100_000, ge=0, description="real images while the augmentation's probability may go from 0 to 1; 0: none"
+    )
+    min_diversity: Share = MIN_DIVERSITY
+    mixed_precision: Literal["no", "bf16"] = "no"
+    start: Literal["base", "scratch"] = Field("scratch", description="no base of it is shipped")
+    log_every: int = Field(10, ge=1, description="steps")
+    sheet_every_images: int = Field(5000, ge=1)
+
+
+GeneratorParams = DiffusionParams | GanParams | DcganParams | Stylegan2Params
+
+
 class TrainParams(Section):
     """Generators to train; each name under `use` is a stage `train@<name>`."""
 
+    use: tuple[GeneratorName, ...] = Field(
+        ("diffusion", "gan"), min_length=1, description="generators that a build trains; dvc.yaml reads them here"
+    )
     seed: int = Field(11, ge=0)
     resample_power: float = Field(
         0.5, ge=0, le=1, description="a stratum of n images is drawn in proportion to n^(1-power)"
@@ -87,3 +139,12 @@ class TrainParams(Section):
     )
     diffusion: DiffusionParams = DiffusionParams()
     gan: GanParams = GanParams()
+    dcgan: DcganParams = DcganParams()
+    stylegan2: Stylegan2Params = Stylegan2Params()
+
+    @field_validator("use")
+    @classmethod
+    def _named_once(cls, use: tuple[GeneratorName, ...]) -> tuple[GeneratorName, ...]:
+        if len(set(use)) < len(use):
+            raise ValueError("a generator is named twice; name each once")
+        return use

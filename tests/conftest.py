@@ -26,6 +26,7 @@ stratify:
   support: {supported: 4, borrowed: 2}
   quotas: {per_stratum: 16}
 train:
+  use: [diffusion, gan]
   seed: 11
   resample_power: 0.5
   diffusion: {images: 16, batch: 8, start: scratch, warmup_images: 0, mixed_precision: "no"}

@@ -63,12 +63,16 @@ def test_stage_flow_task_params_and_folder_have_one_name() -> None:
 
 
 def test_every_generator_of_the_graph_has_parameters_and_a_builder() -> None:
-    from pipelines.generators.registry import GENERATORS
-    from schemas.train_params import TrainParams
+    from typing import get_args
 
-    named = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["foreach"]
-    assert set(named) == set(GENERATORS)
-    assert set(named) <= set(TrainParams.model_fields)
+    from pipelines.generators.registry import GENERATORS
+    from schemas.train_params import GeneratorName, TrainParams
+
+    train = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]
+    assert train["foreach"] == "${train.use}"
+    assert set(get_args(GeneratorName)) == set(GENERATORS)
+    assert set(GENERATORS) <= set(TrainParams.model_fields)
+    assert set(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]["use"]) <= set(GENERATORS)
 
 
 def test_files_are_short() -> None:

@@ -93,6 +93,10 @@ class Backend(Protocol):
 
     def autocast(self) -> Any: ...
 
+    def reduce(self, tensor: Tensor, reduction: str) -> Any:
+        """Return the tensor's "sum" or "mean" over all processes, the same in each."""
+        ...
+
 
 @dataclass(frozen=True)
 class Step:

@@ -1,4 +1,4 @@
-"""Which generators exist. A third is one file with a recipe and a sampler, its params, and one entry here."""
+"""Which generators exist. Another is one file with a recipe and a sampler, its params, and one entry here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.generators.checkpoint import read_config
+from pipelines.generators.dcgan import DcganGenerator, DcganRecipe
 from pipelines.generators.diffusion import DiffusionGenerator, DiffusionRecipe
 from pipelines.generators.gan import GanGenerator, GanRecipe
 from pipelines.generators.interface import Generator, Recipe
+from pipelines.generators.stylegan2 import Stylegan2Generator, Stylegan2Recipe
 from schemas.errors import ParamsError
 from schemas.params import SamplerParams
 
@@ -29,6 +31,8 @@ class Entry:
 GENERATORS: Final[dict[str, Entry]] = {
     "diffusion": Entry(DiffusionRecipe, DiffusionGenerator),
     "gan": Entry(GanRecipe, GanGenerator),
+    "dcgan": Entry(DcganRecipe, DcganGenerator),
+    "stylegan2": Entry(Stylegan2Recipe, Stylegan2Generator),
 }
 
 

@@ -30,7 +30,7 @@ from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
 from schemas.source_params import PhantomSource
 from schemas.table import write_table
-from schemas.train_params import DiffusionParams, GanParams
+from schemas.train_params import TrainParams
 from schemas.words import Lesion, Modality
 
 SEED = 1_000_003
@@ -38,8 +38,10 @@ RESOLUTION = 64
 USUAL = {
     "diffusion": {"images": 200_000, "batch": 64, "rate": 6e-4, "halflife": 10_000},
     "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "halflife": 5_000},
+    "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "halflife": 5_000},
+    "stylegan2": {"images": 200_000, "batch": 16, "rate": 2e-3, "halflife": 5_000},
 }
-"""What the shipped bases were made with."""
+"""What the shipped bases (diffusion, gan) were made with; for the others, a place to start."""
 
 LESIONS = (Lesion.NEVUS, Lesion.MELANOMA, Lesion.BASAL_CELL_CARCINOMA, Lesion.SEBORRHOEIC_KERATOSIS)
 
@@ -79,7 +81,7 @@ def base_phantoms(count: int, workers: int, cache: Path | None) -> TrainingSet:
 
 def make_recipe(name: str, data: TrainingSet) -> Recipe:
     """Return an untrained recipe whose space is fitted to the phantoms."""
-    recipe = entry(name).recipe(DiffusionParams() if name == "diffusion" else GanParams(), RESOLUTION)
+    recipe = entry(name).recipe(getattr(TrainParams(), name), RESOLUTION)
     for module in recipe.net.modules():
         if isinstance(module, Space):
             module.fit(data.pixels[:4000], recipe.whitening)
@@ -90,7 +92,7 @@ def train_base(name: str, data: TrainingSet, args: argparse.Namespace, folder: P
     """Train and write one base."""
     torch.manual_seed(SEED)
     recipe = make_recipe(name, data)
-    gan = name == "gan"
+    gan = name != "diffusion"
     betas = (0.0, 0.99) if gan else (0.9, 0.99)
     budget = Budget(args.images, args.batch, args.rate, 2000, args.halflife, 50, args.save_every, betas)
     conditions = sheet_conditions(data)
@@ -135,7 +137,7 @@ def main() -> None:
         epilog=f"Unless told otherwise: {USUAL}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("generator", choices=["diffusion", "gan"])
+    parser.add_argument("generator", choices=list(USUAL))
     parser.add_argument("--phantoms", type=int, default=24_000, help="phantoms to draw (default %(default)s)")
     parser.add_argument("--images", type=int, help="images seen in training")
     parser.add_argument("--batch", type=int, help="images a step")

@@ -23,6 +23,7 @@ from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Recipe, Step
 from pipelines.train.data import TrainingSet, turned
 from pipelines.train.state import load_state, save_state
+from pipelines.train.watch import check_stable, diversity_meter
 from schemas.errors import CheckFailed, ParamsError
 
 EMA_RAMP = 0.09
@@ -64,7 +65,7 @@ def fit(
     Every process of a launch calls it alike; the first one alone logs, saves and writes.
 
     Raises:
-        CheckFailed: a loss is not finite.
+        CheckFailed: a loss is not finite; a GAN diverges or draws one picture (`watch`).
         ParamsError: the batch does not divide by the number of processes.
     """
     accelerator = accelerated(mixed_precision)
@@ -79,7 +80,7 @@ def fit(
     trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
     wrapped = {name: accelerator.prepare(child) for name, child in trained.items()}
     total, save_every = -(-budget.images // budget.batch), max(1, budget.save_every_images // budget.batch)
-    meter = _Meter(run.step)
+    meter, diversity = _Meter(run.step), diversity_meter(recipe, data, seed)
     while run.step < total:
         _set_rate(optimisers, budget, run.step * budget.batch)
         losses = recipe.step(_step(data, budget, seed, run.step, accelerator, optimisers, wrapped))
@@ -92,7 +93,8 @@ def fit(
             losses = _over_processes(losses, accelerator)
             _check_finite(losses, run)
         if logs:
-            run.log.append({"step": run.step, "images": run.images, **losses})
+            run.log.append({"step": run.step, "images": run.images, **losses, **diversity(run.average)})
+            check_stable(recipe, run.log, budget.images)
         if logs and accelerator.is_main_process:
             on_log({**run.log[-1], **meter.read(run.step, total, budget.batch)})
         if saves and accelerator.is_main_process:

@@ -26,12 +26,13 @@ from pipelines.train.data import TrainingSet, load_training_set
 from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
 from pipelines.train.state import discard_state
+from pipelines.train.watch import Adversarial, check_conditions
 from schemas.catalog import CatalogRow
 from schemas.errors import CheckpointError, ParamsError
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.table import read_rows, write_rows, write_table
-from schemas.train_params import DiffusionParams, GanParams
+from schemas.train_params import DiffusionParams, GeneratorParams
 from schemas.withdrawal import TRAINING, TrainingImageRow
 from schemas.words import Lesion, Modality, Split
 
@@ -59,10 +60,10 @@ def train_generator(
     Raises:
         ParamsError: there is no such generator.
         CheckpointError: `start: base` and the base does not fit the resolution, or is missing or damaged.
-        CheckFailed: the training split is empty, or a loss was not finite.
+        CheckFailed: the training split is empty or too uniform for a GAN, or the training had to be stopped.
     """
     make = entry(name).recipe
-    own: DiffusionParams | GanParams = getattr(params.train, name)
+    own: GeneratorParams = getattr(params.train, name)
     data = load_training_set(workspace, params.train.resample_power)
     if data.resolution % (4 * BLOCK):
         raise ParamsError(
@@ -76,6 +77,8 @@ def train_generator(
         return TrainResult(name, folder, done["sha256"], done["images"], len(data.conditions), own.start, True)
     torch.manual_seed(params.train.seed)
     recipe = make(own, data.resolution)
+    if isinstance(recipe, Adversarial):
+        check_conditions(name, data)
     start_from(recipe, data, own.start)
     conditions = sheet_conditions(data)
 
@@ -107,6 +110,11 @@ def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
                 module.fit(data.pixels[:4000], recipe.whitening)
         return
     folder = BASE / recipe.name
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(
+            f"train.{recipe.name}.start: base, but no base of {recipe.name} is shipped; set it to scratch, or make one with "
+            f"`python -m pipelines.train.base {recipe.name}`"
+        )
     checkpoint = load_checkpoint(folder, recipe.name)
     if checkpoint.config["resolution"] != data.resolution:
         raise CheckpointError(
@@ -121,15 +129,15 @@ def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
             module.adopt(Modality.PHANTOM, [Lesion(x) for x in checkpoint.config["lesions"]])
 
 
-def _budget(own: DiffusionParams | GanParams) -> Budget:
-    gan = isinstance(own, GanParams)
+def _budget(own: GeneratorParams) -> Budget:
+    gan = not isinstance(own, DiffusionParams)
     return Budget(
-        own.images, own.batch, own.learning_rate, 0 if isinstance(own, GanParams) else own.warmup_images,
+        own.images, own.batch, own.learning_rate, own.warmup_images if isinstance(own, DiffusionParams) else 0,
         own.ema_halflife_images, own.log_every, own.sheet_every_images, betas=(0.0, 0.99) if gan else (0.9, 0.99),
     )  # fmt: skip
 
 
-def _content_key(name: str, params: Params, own: DiffusionParams | GanParams, data: TrainingSet) -> str:
+def _content_key(name: str, params: Params, own: GeneratorParams, data: TrainingSet) -> str:
     """Return a digest of everything the weights depend on, but for the code (dvc.yaml lists that)."""
     base = (
         (BASE / name / CONFIG).read_text(encoding="utf-8")
@@ -150,7 +158,7 @@ def _finished(name: str, folder: Path, key: str) -> dict[str, Any] | None:
 
 
 def _about(
-    recipe: Recipe, run: Run, own: DiffusionParams | GanParams, data: TrainingSet, key: str, workspace: Workspace
+    recipe: Recipe, run: Run, own: GeneratorParams, data: TrainingSet, key: str, workspace: Workspace
 ) -> dict[str, Any]:
     rows = [r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN]
     return {

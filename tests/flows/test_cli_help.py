@@ -81,7 +81,7 @@ def test_unknown_key(equiderm: Run, workspace: Path) -> None:
 def test_unknown_generator(equiderm: Run, workspace: Path) -> None:
     edit(workspace, "generator: diffusion", "generator: flow")
     line = one_line(equiderm(workspace, "build"), 2)
-    assert line == "equiderm: params.yaml: produce.generator: got 'flow'; use one of diffusion, gan"
+    assert line == "equiderm: params.yaml: produce.generator: got 'flow'; use one of diffusion, gan, dcgan, stylegan2"
     assert not written(workspace)
 
 
@@ -109,6 +109,38 @@ def test_stage_whose_inputs_are_not_there(equiderm: Run, workspace: Path) -> Non
 
 def test_no_such_stage(equiderm: Run, workspace: Path) -> None:
     assert "train@flow: no such stage; stages are sources, ingest" in one_line(equiderm(workspace, "train", "flow"), 2)
+
+
+def test_generators_are_those_the_params_use(equiderm: Run, workspace: Path) -> None:
+    line = one_line(equiderm(workspace, "train", "dcgan"), 2)
+    assert line == (
+        "equiderm: train dcgan: not in train.use (diffusion, gan), so no stage trains it; add it there, "
+        "and `dcgan: {}` under train, in params.yaml"
+    )
+    edit(workspace, "use: [diffusion, gan]", "use: [gan]")
+    line = one_line(equiderm(workspace, "build"), 2)
+    assert line == (
+        "equiderm: params.yaml: produce.generator: got 'diffusion', train.use is gan; nothing would train it; add it to train.use"
+    )
+    edit(workspace, "  use: [gan]\n", "")
+    line = one_line(equiderm(workspace, "build"), 2)
+    assert line == "equiderm: params.yaml: no train.use; dvc.yaml names stages and files by it; add it"
+    assert not written(workspace)
+
+
+def test_a_generator_in_use_is_a_stage_with_its_own_parameters(workspace: Path) -> None:
+    from flows.checks import check_watched
+    from flows.graph import Graph
+    from schemas.errors import ParamsError
+    from schemas.paths import Workspace
+
+    edit(workspace, "use: [diffusion, gan]", "use: [diffusion, gan, stylegan2]")
+    with pytest.raises(ParamsError, match=r"params\.yaml: no train\.stylegan2; dvc\.yaml tracks it"):
+        check_watched(Graph(Workspace(workspace)))
+    edit(workspace, "  gan: {", "  stylegan2: {}\n  gan: {")
+    graph = Graph(Workspace(workspace))
+    check_watched(graph)
+    assert graph.order(["train"]) == ["train@diffusion", "train@gan", "train@stylegan2"]
 
 
 def test_server_that_does_not_answer(workspace: Path) -> None:

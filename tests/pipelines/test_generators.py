@@ -16,11 +16,11 @@ from pipelines.generators.interface import Condition, key_noise
 from pipelines.generators.registry import BASE, GENERATORS, entry, load_generator
 from schemas.errors import CheckpointError, ParamsError
 from schemas.params import SamplerParams
-from schemas.train_params import DiffusionParams, GanParams
+from schemas.train_params import TrainParams
 from schemas.words import Lesion, Modality
 
 NAMES = list(GENERATORS)
-PARAMS = {"diffusion": DiffusionParams(), "gan": GanParams()}
+SHIPPED = ("diffusion", "gan")
 SAMPLER = SamplerParams(steps=3)
 
 
@@ -30,7 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for name in NAMES:
         torch.manual_seed(1)
-        recipe = entry(name).recipe(PARAMS[name], 64)
+        recipe = entry(name).recipe(getattr(TrainParams(), name), 64)
         made[name] = tmp_path_factory.mktemp(name)
         save_checkpoint(
             nn.ModuleDict({n: recipe.net.get_submodule(n) for n in recipe.exported}), recipe.config(), made[name]
@@ -120,11 +120,50 @@ def test_a_checkpoint_of_another_kind_or_network_is_refused(folders: dict[str, P
         load_generator(tmp_path, SAMPLER)
     config = json.loads((tmp_path / CONFIG).read_text())
     (tmp_path / CONFIG).write_text(json.dumps({**config, "generator": "vae"}))
-    with pytest.raises(ParamsError, match="generator 'vae': not known; use one of diffusion, gan"):
+    with pytest.raises(ParamsError, match="generator 'vae': not known; use one of diffusion, gan, dcgan, stylegan2"):
         load_generator(tmp_path, SAMPLER)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["modality", "lesion"])
+def test_a_checkpoint_made_under_another_vocabulary_is_refused(
+    folders: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / WEIGHTS).write_bytes((folders["dcgan"] / WEIGHTS).read_bytes())
+    config = json.loads((folders["dcgan"] / CONFIG).read_text())
+    words = config["slots"][kind]
+
+    def load(changed: list[str]) -> None:
+        (tmp_path / CONFIG).write_text(json.dumps({**config, "slots": {**config["slots"], kind: changed}}))
+        load_generator(tmp_path, SAMPLER)
+
+    load(words[:2])  # words were added since: what is known stands where it stood
+    load(words)
+    with pytest.raises(CheckpointError) as caught:
+        load(["freckle", *words])
+    assert str(caught.value) == (
+        f"{tmp_path}: made under another vocabulary: {kind} 1 was freckle, here it is {words[0]}; "
+        "restore schemas/lesions.py or train dcgan again"
+    )
+    with pytest.raises(CheckpointError, match=rf"{kind} {len(words) + 1} was freckle, here it is nothing"):
+        load([*words, "freckle"])
+
+
+@pytest.mark.parametrize("name", ["dcgan", "stylegan2"])
+def test_a_lesion_that_was_never_learned_is_refused(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    (tmp_path / WEIGHTS).write_bytes((folders[name] / WEIGHTS).read_bytes())
+    config = json.loads((folders[name] / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps({**config, "lesions": ["melanoma", "nevus"]}))
+    generator = load_generator(tmp_path, SAMPLER)
+    generator.sample([Condition(Modality.PHANTOM, 6, Lesion.NEVUS, -40.0)], [key(1)])
+    with pytest.raises(CheckpointError) as caught:
+        generator.sample([Condition(Modality.PHANTOM, 6, Lesion.DERMATOFIBROMA, -40.0)], [key(1)])
+    assert str(caught.value) == (
+        f"{name} {config['sha256'][:12]}: asked for dermatofibroma, it learned melanoma, nevus; "
+        f"add a source that has them and train {name} again"
+    )
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_base_is_whole_small_and_says_what_it_is(name: str) -> None:
     folder = BASE / name
     config = load_checkpoint(folder, name).config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -17,14 +18,20 @@ import torch
 from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Condition
 from pipelines.generators.registry import entry
+from pipelines.generators.stylegan2 import Stylegan2Recipe
 from pipelines.train.data import TrainingSet, resampling, training_set, turned
 from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.state import load_state
 from schemas.errors import CheckFailed
-from schemas.train_params import DiffusionParams, GanParams
+from schemas.train_params import DcganParams, DiffusionParams, GanParams, Stylegan2Params
 from schemas.words import Lesion, Modality
 
-PARAMS = {"diffusion": DiffusionParams(), "gan": GanParams()}
+PARAMS = {
+    "diffusion": DiffusionParams(),
+    "gan": GanParams(),
+    "dcgan": DcganParams(width=8),
+    "stylegan2": Stylegan2Params(width=4, ada_images=100, r1_every=2, path_every=2),
+}
 BUDGET = Budget(
     images=48, batch=8, learning_rate=1e-3, warmup_images=0, ema_halflife_images=20, log_every=1, save_every_images=16
 )
@@ -44,6 +51,8 @@ def train(name: str, state: Path, stop_after: int | None = None) -> Run:
     torch.set_num_threads(1)
     recipe = entry(name).recipe(PARAMS[name], 64)
     inner = recipe.step
+    if isinstance(recipe, Stylegan2Recipe):
+        recipe.augment.probability.fill_(0.5)  # six steps from 0 would augment nothing
 
     def step(context):  # type: ignore[no-untyped-def]
         if stop_after is not None and context.number == stop_after:
@@ -62,7 +71,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     return all(torch.equal(left[k], right[k]) for k in left)
 
 
-@pytest.mark.parametrize("name", ["diffusion", "gan"])
+@pytest.mark.parametrize("name", list(PARAMS))
 def test_a_run_stopped_between_states_ends_with_the_same_weights_bit_for_bit(name: str, tmp_path: Path) -> None:
     whole = train(name, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -83,8 +92,6 @@ def test_a_truncated_state_is_passed_over_for_the_one_before(tmp_path: Path) -> 
     newest.write_bytes(newest.read_bytes()[:-10])
     recipe = entry("gan").recipe(PARAMS["gan"], 64)
     optimisers = [torch.optim.AdamW(p) for p in recipe.parameter_groups()]
-    import copy
-
     assert load_state(tmp_path / "cut", "k", recipe.net, copy.deepcopy(recipe.net), optimisers)[0] == 2
     assert load_state(tmp_path / "cut", "another run", recipe.net, copy.deepcopy(recipe.net), optimisers)[0] == 0
     assert same(train("gan", tmp_path / "cut").average, whole.average)
@@ -102,13 +109,14 @@ def slow(folder, key, step, *rest):
     print("saved", step, flush=True)
     time.sleep(0.3)
 loop.save_state = slow
-t.train("gan", Path(sys.argv[1]))
+t.train(sys.argv[2], Path(sys.argv[1]))
 """
 
 
-def test_kill_9_of_a_training_process_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["gan", "stylegan2"])
+def test_kill_9_of_a_training_process_loses_nothing(name: str, tmp_path: Path) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD.format(tests=str(Path(__file__).parent)), str(tmp_path / "killed")],
+        [sys.executable, "-c", _CHILD.format(tests=str(Path(__file__).parent)), str(tmp_path / "killed"), name],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert child.stdout is not None
@@ -116,7 +124,24 @@ def test_kill_9_of_a_training_process_loses_nothing(tmp_path: Path) -> None:
     time.sleep(0.1)
     child.send_signal(signal.SIGKILL)
     child.wait(timeout=30)
-    assert same(train("gan", tmp_path / "killed").average, train("gan", tmp_path / "whole").average)
+    resumed, whole = train(name, tmp_path / "killed"), train(name, tmp_path / "whole")
+    assert same(resumed.average, whole.average)
+    assert same(resumed.recipe.net, whole.recipe.net)
+
+
+def test_the_state_of_augmentation_and_path_length_is_carried_over_a_resume(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train("stylegan2", tmp_path, stop_after=5)
+    recipe = entry("stylegan2").recipe(PARAMS["stylegan2"], 64)
+    optimisers = [torch.optim.AdamW(p) for p in recipe.parameter_groups()]
+    assert load_state(tmp_path, "k", recipe.net, copy.deepcopy(recipe.net), optimisers)[0] == 4
+    kept = recipe.net.state_dict()
+    assert kept["path_length.mean"] > 0
+    assert float(kept["augment.probability"]) in (
+        pytest.approx(0.5 - 0.32),
+        pytest.approx(0.8),
+    )  # 4 batches of 8, per 100
+    assert kept["augment.counted"].tolist() == [0, 0, 0]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_change(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ torch.save({{k: v for k, v in run.recipe.net.state_dict().items()}}, f"{{sys.arg
 """
 
 
-@pytest.mark.parametrize("name", ["diffusion", "gan"])
+@pytest.mark.parametrize("name", ["diffusion", "gan", "dcgan", "stylegan2"])
 def test_both_processes_end_with_equal_weights(name: str, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
     script.write_text(_RANKS.format(tests=str(Path(__file__).parent), name=name), encoding="utf-8")

@@ -1,0 +1,171 @@
+"""DCGAN and StyleGAN2 as networks: shapes, the convolution against its definition, and that conditions matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from test_training import tiny_set
+from torch.nn import functional as F
+
+from pipelines.generators.conditioning import encode
+from pipelines.generators.dcgan import DcganDiscriminator, DcganRecipe, DcganSynthesis
+from pipelines.generators.draws import step_draws
+from pipelines.generators.equalised import EqualConv, EqualLinear, blur, with_deviation
+from pipelines.generators.interface import Condition
+from pipelines.generators.registry import entry
+from pipelines.generators.stylegan2 import (
+    STYLE,
+    ModulatedConv,
+    StyleDiscriminator,
+    StyleSynthesis,
+)
+from pipelines.train.data import training_set
+from pipelines.train.loop import Budget, fit
+from schemas.train_params import DcganParams, Stylegan2Params
+from schemas.words import Lesion, Modality
+
+LIGHT = Condition(Modality.PHANTOM, 1, Lesion.NEVUS, 60.0)
+DARK = Condition(Modality.PHANTOM, 6, Lesion.MELANOMA, -40.0)
+SMALL: dict[str, Any] = {"dcgan": DcganParams(width=8), "stylegan2": Stylegan2Params(width=4, path_weight=0)}
+
+
+@pytest.mark.parametrize("resolution", [16, 32, 64])
+def test_shapes_at_every_resolution(resolution: int) -> None:
+    codes = encode([LIGHT, DARK, LIGHT])
+    for synthesis in (DcganSynthesis(resolution, 8), StyleSynthesis(resolution, 4)):
+        made = synthesis(torch.randn(3, synthesis.noise_size()), codes)
+        images = made if isinstance(made, torch.Tensor) else made[0]
+        assert images.shape == (3, 3, resolution, resolution)
+        for discriminator in (
+            DcganDiscriminator(resolution, 8, spectral_norm=True),
+            StyleDiscriminator(resolution, 4),
+        ):
+            assert discriminator(images, codes).shape == (3,)
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_modulated_convolution_is_each_image_convolved_with_its_own_weights(demodulate: bool) -> None:
+    torch.manual_seed(0)
+    layer = ModulatedConv(5, 7, 3, demodulate=demodulate)
+    x, style = torch.randn(4, 5, 8, 8), torch.randn(4, STYLE)
+    scales = layer.affine(style)
+    expected = []
+    for image, scale in zip(x, scales, strict=True):
+        weight = layer.weight / (5 * 9) ** 0.5 * scale[None, :, None, None]  # eq. 1
+        if demodulate:
+            weight = weight / (weight.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()  # eq. 3
+        expected.append(F.conv2d(image[None], weight, padding=1))
+    assert torch.allclose(layer(x, style), torch.cat(expected), atol=1e-4)
+
+
+def test_demodulated_outputs_have_unit_variance_whatever_the_style() -> None:
+    torch.manual_seed(0)
+    layer = ModulatedConv(64, 32, 3)
+    for size in (0.1, 10.0):
+        out = layer(torch.randn(8, 64, 16, 16), size * torch.randn(8, STYLE))
+        assert float(out[:, :, 1:-1, 1:-1].std()) == pytest.approx(1, abs=0.05)
+
+
+def test_doubling_and_halving_keep_a_flat_picture_flat() -> None:
+    flat = torch.ones(1, 2, 8, 8)
+    assert torch.allclose(blur(flat, 2)[:, :, 2:-2, 2:-2], torch.ones(1, 2, 5, 5))
+    up = ModulatedConv(2, 1, 3, up=True, demodulate=False)
+    torch.nn.init.ones_(up.weight)
+    doubled = up(flat, torch.zeros(1, STYLE))
+    assert doubled.shape == (1, 1, 16, 16)
+    assert float(doubled[:, :, 4:-4, 4:-4].std()) < 1e-5
+    assert EqualConv(2, 3, 3, down=True)(flat).shape == (1, 3, 4, 4)
+
+
+def test_a_lower_rate_moves_the_output_less_and_changes_nothing_at_the_start() -> None:
+    x, moved = torch.randn(16, 32), []
+    for rate in (1.0, 0.01):
+        torch.manual_seed(0)
+        layer = EqualLinear(32, 8, rate=rate)
+        before = layer(x).detach()
+        assert float(before.std()) == pytest.approx(1, abs=0.25)
+        with torch.no_grad():
+            layer.weight += 1e-2  # what one step of Adam does, whatever the gradient's size
+        moved.append(float((layer(x) - before).abs().mean()))
+    assert moved[1] == pytest.approx(0.01 * moved[0], rel=1e-2)
+
+
+def test_deviation_is_over_groups_that_two_processes_would_form_too() -> None:
+    x = torch.randn(16, 3, 4, 4)
+    whole = with_deviation(x)[:, 3]
+    assert torch.allclose(whole[0::2], with_deviation(x[0::2])[:, 3])
+    assert torch.allclose(whole[1::2], with_deviation(x[1::2])[:, 3])
+    assert float(with_deviation(x[:1].expand(4, -1, -1, -1))[:, 3].max()) < 1e-3
+    assert with_deviation(x[:7]).shape == (7, 4, 4, 4)  # no group of four divides it
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_a_gradient_reaches_every_embedding_of_both_networks(name: str) -> None:
+    recipe = entry(name).recipe(SMALL[name], 32)
+    codes = encode([LIGHT, DARK])
+    synthesis, discriminator = recipe.net["synthesis"], recipe.net["discriminator"]  # type: ignore[index]
+    made = synthesis(torch.randn(2, synthesis.noise_size()), codes)
+    images = made if isinstance(made, torch.Tensor) else made[0]
+    discriminator(images, codes).square().sum().backward()
+    for net in (synthesis, discriminator):
+        for table, rows in ((net.conditioner.fst, (1, 6)), (net.conditioner.lesion, (1, 2))):
+            assert all(float(table.weight.grad[row].abs().max()) > 0 for row in rows)
+            assert float(table.weight.grad[3].abs().max()) == 0  # what was not asked for learns nothing
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_skin_type_decides_the_tone_after_a_short_training(name: str, tmp_path: Any) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    pixels = torch.zeros(32, 16, 16, 3, dtype=torch.uint8)
+    pixels[:16], pixels[16:] = 200, 60
+    data = training_set(pixels.numpy(), [LIGHT] * 16 + [DARK] * 16, 0.0, "two tones")
+    recipe = entry(name).recipe(SMALL[name].model_copy(update={"min_diversity": 0.0}), 16)
+    budget = Budget(4000, 16, 2e-3, 0, 200, 50, 10**6, (0.0, 0.99))
+    run = fit(
+        recipe, data, budget, seed=1, key="k", state=tmp_path, mixed_precision="no",
+        on_log=lambda row: None, on_save=lambda run: None,
+    )  # fmt: skip
+    drawn = recipe.draw(run.average, encode([LIGHT, DARK]), torch.Generator().manual_seed(0)).float()  # type: ignore[attr-defined]
+    light, dark = drawn.mean(dim=(1, 2, 3)).tolist()
+    assert light - dark > 50
+
+
+def test_wgan_gp_trains_the_generator_every_few_steps_only() -> None:
+    recipe = DcganRecipe(DcganParams(width=8, loss="wgan_gp", generator_every=3), 32)
+    assert not any("parametrizations" in name for name, _ in recipe.net["discriminator"].named_parameters())
+    data = tiny_set()
+    moved = []
+    import contextlib
+
+    class Backend:
+        device = torch.device("cpu")
+
+        def backward(self, loss: torch.Tensor) -> None:
+            loss.backward()
+
+        def autocast(self) -> Any:
+            return contextlib.nullcontext()
+
+    from pipelines.generators.interface import Step
+
+    optimisers = [torch.optim.AdamW(group, lr=1e-3) for group in recipe.parameter_groups()]
+    small = data.pixels[:4, :32, :32]
+    for number in range(6):
+        before = recipe.net["synthesis"].project.weight.detach().clone()  # type: ignore[union-attr]
+        losses = recipe.step(
+            Step(
+                small,
+                data.codes[:4],
+                step_draws(0, number),
+                number,
+                Backend(),
+                optimisers,
+                dict(recipe.net.named_children()),
+            )  # type: ignore[arg-type]
+        )
+        moved.append(not torch.equal(before, recipe.net["synthesis"].project.weight))  # type: ignore[union-attr]
+        assert losses["gradient_penalty"] > 0
+    assert moved == [False, False, True] * 2
