@@ -16,7 +16,7 @@ from accelerate import PartialState
 from torch import nn
 
 from pipelines.generators.checkpoint import CONFIG, load_checkpoint, save_checkpoint
-from pipelines.generators.conditioning import Conditioner
+from pipelines.generators.conditioning import LESIONS, Conditioner
 from pipelines.generators.interface import Recipe
 from pipelines.generators.registry import BASE, entry
 from pipelines.generators.space import Space
@@ -144,7 +144,9 @@ def _content_key(name: str, params: Params, own: GeneratorParams, data: Training
         if own.start == "base" and (BASE / name / CONFIG).is_file()
         else ""
     )
+    slots = sorted({(str(c.lesion), LESIONS.index(c.lesion)) for c in data.conditions})  # a moved lesion is another class
     parts = [name, own.model_dump_json(), str(params.train.seed), str(params.train.resample_power), data.digest, base]
+    parts.append(str(slots))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

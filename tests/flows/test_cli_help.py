@@ -128,7 +128,10 @@ def test_generators_are_those_the_params_use(equiderm: Run, workspace: Path) -> 
     assert not written(workspace)
 
 
-def test_a_generator_in_use_is_a_stage_with_its_own_parameters(workspace: Path) -> None:
+def test_a_generator_in_use_is_a_stage_with_its_own_parameters(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace)
     from flows.checks import check_watched
     from flows.graph import Graph
     from schemas.errors import ParamsError
