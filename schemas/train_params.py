@@ -81,10 +81,10 @@ class DcganParams(Section):
     """Conditional DCGAN: projection discriminator, hinge or WGAN-GP loss, EMA."""
 
     images: int = Field(20_000, ge=1, description="real images seen by the discriminator")
-    batch: int = Field(32, ge=2)
+    batch: int = Field(16, ge=2)
     learning_rate: float = Field(2e-4, gt=0)
     ema_halflife_images: float = Field(1500, gt=0)
-    width: int = Field(48, ge=8, le=512, multiple_of=8, description="feature maps at half the resolution")
+    width: int = Field(32, ge=8, le=512, multiple_of=8, description="feature maps at half the resolution")
     loss: Literal["hinge", "wgan_gp"] = "hinge"
     gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty of wgan_gp")
     generator_every: int = Field(1, ge=1, description="steps of the discriminator for one of the generator")
@@ -100,7 +100,7 @@ class Stylegan2Params(Section):
     """Conditional StyleGAN2 with adaptive discriminator augmentation."""
 
     images: int = Field(20_000, ge=1, description="real images seen by the discriminator")
-    batch: int = Field(16, ge=2, description="best a multiple of 4 for each process")
+    batch: int = Field(8, ge=2, description="best a multiple of 4 for each process")
     learning_rate: float = Field(2e-3, gt=0, description="the mapping network's is a hundredth")
     ema_halflife_images: float = Field(1500, gt=0)
     width: int = Field(16, ge=4, le=512, description="feature maps at full resolution; at most 8 times as many below")

@@ -144,7 +144,9 @@ def _content_key(name: str, params: Params, own: GeneratorParams, data: Training
         if own.start == "base" and (BASE / name / CONFIG).is_file()
         else ""
     )
-    slots = sorted({(str(c.lesion), LESIONS.index(c.lesion)) for c in data.conditions})  # a moved lesion is another class
+    slots = sorted(
+        {(str(c.lesion), LESIONS.index(c.lesion)) for c in data.conditions}
+    )  # a moved lesion is another class
     parts = [name, own.model_dump_json(), str(params.train.seed), str(params.train.resample_power), data.digest, base]
     parts.append(str(slots))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

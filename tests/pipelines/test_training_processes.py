@@ -74,6 +74,26 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     assert worst < 0.01  # six steps at 2e-4 move a weight by 1.2e-3 at most
 
 
+def test_two_processes_augment_and_regularise_as_one_does(tmp_path: Path) -> None:
+    short = {
+        "images": 48,
+        "batch": 8,
+        "width": 4,
+        "log_every": 1,
+        "learning_rate": 1e-4,
+        "path_every": 2,
+        "r1_every": 2,
+    }
+    curves = []
+    for processes in (1, 2):
+        workspace, params = prepared(tmp_path / str(processes), processes=processes, stylegan2=short)
+        train_launched("stylegan2", workspace, params)
+        curves.append(pq.read_table(workspace.model("stylegan2") / "losses.parquet").to_pydict())
+    for name in ("discriminator", "generator", "real_sign", "augmented", "path_length", "diversity"):
+        assert curves[1][name] == pytest.approx(curves[0][name], rel=10 * TOLERANCE, abs=1e-4), name
+    assert curves[0]["path_length"][-1] > 0
+
+
 _RANKS = """
 import sys, torch
 sys.path[:0] = [{tests!r}]
