@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from prefect import flow, unmapped
@@ -22,7 +23,10 @@ def produce() -> dict[str, Any]:
         block.map(unmapped(workspace), unmapped(params), unmapped(planned), blocks).result()
     result = settle(workspace, params, planned, schedule)
     short = f", {result.shortfall} short" if result.shortfall else ""
-    headline = f"{result.accepted} of {result.quota} images made in {result.attempts} attempts{short}"
+    warned = f"; {len(result.warnings)} warnings" if result.warnings else ""
+    headline = f"{result.accepted} of {result.quota} images made in {result.attempts} attempts{short}{warned}"
+    for line in result.warnings:
+        print(f"produce: warning: {line}", file=sys.stderr, flush=True)
     return publish(workspace, "produce", headline, result)
 
 

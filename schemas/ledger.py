@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from schemas.table import Image, Int8, Int32, Row
@@ -11,19 +13,29 @@ from schemas.words import Lesion, Modality
 class Judged(Row):
     """What every gate that looks at one image alone said of it: the one place where a gate's columns are declared.
 
-    A gate of `pipelines.produce.gates.GATES` has `<gate>_passed` and `<gate>_score` here, in the gates' order.
+    In the gates' order, cheapest first. A null score: the gate abstained.
     """
 
     image_id: str = Field(description="sha256 over checkpoint, sampler settings, stratum and seed index, 24 hex digits")
     seed_index: Int32 = Field(ge=0, description="the attempt's number within its stratum")
     ita_deg: float | None = Field(description="measured on the image, degrees")
-    blank_passed: bool
+    decodable_passed: bool = Field(description="its file decodes to the same pixels")
+    decodable_score: float = Field(description="share of the pixels that its file gives back as they were, 0-1")
+    blank_passed: bool = Field(description="not blank")
     blank_score: float = Field(description="standard deviation of the pixels, 0-255")
-    tone_passed: bool
+    tone_passed: bool = Field(description="measured skin tone in the band asked for")
     tone_score: float = Field(description="degrees outside the requested ITA band; 0 inside")
-    lesion_passed: bool
+    tone_probe_passed: bool = Field(description="skin type as a probe trained on real images reads it")
+    tone_probe_score: float | None = Field(
+        description="the skin type probe's probability of the requested type or a neighbour, 0-1"
+    )
+    lesion_passed: bool = Field(description="lesion recognised by a probe trained on real images")
     lesion_score: float = Field(description="the lesion probe's probability of the requested lesion, 0-1")
-    copy_passed: bool
+    outlier_passed: bool = Field(description="no stranger to the real images than they are to each other")
+    outlier_score: float | None = Field(
+        description="distance to the real images over the calibrated bound; > 1 is an outlier"
+    )
+    copy_passed: bool = Field(description="not a copy of a training image")
     copy_score: float = Field(
         description="distance to the nearest training image over the calibrated bound; < 1 is a copy"
     )
@@ -32,7 +44,7 @@ class Judged(Row):
 class AttemptRow(Judged):
     """One attempt to make one image: what was asked, what came, what each gate said."""
 
-    duplicate_passed: bool
+    duplicate_passed: bool = Field(description="not a duplicate of another released one")
     duplicate_score: float = Field(
         description="distance to the nearest kept image over the calibrated bound, 1 at most; < 1 is a duplicate"
     )
@@ -46,8 +58,35 @@ class AttemptRow(Judged):
     sampler: str = Field(description="the sampler settings as canonical JSON")
 
 
+GATES: Final = tuple(n.removesuffix("_passed") for n in AttemptRow.model_fields if n.endswith("_passed"))
+"""Every gate, in the order they are asked: the one list. The first that fails is the attempt's reason."""
+
+GATE_ASKS: Final = {gate: str(AttemptRow.model_fields[f"{gate}_passed"].description) for gate in GATES}
+"""What an image has to be to pass each gate."""
+
+GATE_SCORES: Final = {gate: str(AttemptRow.model_fields[f"{gate}_score"].description) for gate in GATES}
+"""What each gate's score is."""
+
+SURPLUS: Final = "surplus"
+"""The reason of an image that passed every gate when its stratum was full: not a rejection."""
+
+
 class SyntheticRow(Row):
     """The pixels of one accepted synthetic image."""
 
     image_id: str
     image: Image
+
+
+class RejectedRow(Row):
+    """A refused attempt that is kept to be looked at: a small picture and why. At most so many a stratum and reason."""
+
+    image_id: str
+    modality: Modality
+    fst: Int8 | None
+    lesion: Lesion
+    seed_index: Int32 = Field(ge=0)
+    reason: str = Field(description="the first gate that failed")
+    score: float | None = Field(description="of that gate")
+    message: str = Field(description="what that gate said, with its limit")
+    picture: Image = Field(description="reduced to 32 px or less, JPEG")

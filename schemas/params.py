@@ -136,12 +136,34 @@ class GateParams(Section):
     min_std: float = Field(4.0, ge=0, le=128, description="blank below this standard deviation of the pixels, 0-255")
     max_saturated: Share = Field(0.35, description="share of pixels at 0 or 255")
     tone_tolerance_deg: float = Field(3.0, ge=0, le=90, description="degrees outside the requested ITA band still kept")
+    tone_probe_min_probability: Share = Field(
+        0.5, description="of the requested skin type or one next to it, by the skin type probe"
+    )
+    tone_probe_min_kappa: float = Field(
+        0.4,
+        ge=-1,
+        le=1,
+        description="agreement of that probe with held-out labels (lower end of kappa's interval) below which it abstains",
+    )
     lesion_min_probability: Share = Field(0.5, description="of the requested lesion, by the probe")
-    copy_quantile: Share = Field(
-        0.01, description="quantile of held-out real images' distance to training images below which an image is a copy"
+    outlier_neighbours: int = Field(5, ge=1, le=100, description="a real image reaches as far as this neighbour of it")
+    outlier_quantile: float = Field(
+        0.999, ge=0.5, le=1, description="quantile of held-out real images' distance above which an image is an outlier"
+    )
+    copy_quantile: float = Field(
+        0.01,
+        ge=0,
+        le=0.5,
+        description="quantile of held-out real images' distance to training images below which an image is a copy",
     )
     duplicate_bits: int = Field(
-        4, ge=0, le=64, description="difference-hash bits at or under which two kept images are one"
+        4, ge=0, le=64, description="difference-hash bits of 64 at or under which two kept images are one"
+    )
+    max_rejection_ratio: float = Field(
+        1.5, ge=1, le=1000, description="of two skin types' rejection rates, beyond which produce warns"
+    )
+    rejected_kept: int = Field(
+        16, ge=0, le=10_000, description="refused images kept to be looked at, a stratum and reason"
     )
 
 

@@ -136,6 +136,11 @@ class Workspace:
         return self.production / "shards"
 
     @property
+    def rejected(self) -> Path:
+        """Refused attempts kept to be looked at."""
+        return self.production / "rejected"
+
+    @property
     def evaluation(self) -> Path:
         return self.root / "evaluation"
 

@@ -15,7 +15,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ("phantoms", "ingest", "dedupe", "strata", "tone", "constancy", "tone_on_pad", "sampling", "build")
+PARTS = ("phantoms", "ingest", "dedupe", "strata", "tone", "constancy", "tone_on_pad", "gates", "sampling", "build")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ ONE = """
 import json, resource, sys, time
 import numpy as np
 from pipelines.dedupe.confirm import candidates
-from pipelines.dedupe.hashing import turned
+from pipelines.imaging.hashing import turned
 from schemas.params import DedupeParams
 count, planted = int(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(count)

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.dedupe.hashing import POSES, hashes, turn, turned
 from pipelines.dedupe.search import Near, near_pairs
+from pipelines.imaging.hashing import POSES, hashes, turn, turned
 from schemas.params import DedupeParams
 
 AT_ONCE: Final = 1 << 16

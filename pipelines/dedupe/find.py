@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from pipelines.dedupe.clusters import Verdict, components, judge
 from pipelines.dedupe.confirm import Pairs, candidates, cosines, same_picture, undecided
-from pipelines.dedupe.hashing import BITS, details, structures
 from pipelines.embedding.extractor import default_extractor
+from pipelines.imaging.hashing import BITS, details, structures
 from pipelines.imaging.normalise import decode_png
 from pipelines.tables.query import catalog_files
 from schemas.catalog import CatalogRow, PixelRow, QuarantineRow

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.dedupe.hashing import POSES
+from pipelines.imaging.hashing import POSES
 
 WORDS: Final = 4
 _VALUES: Final = 1 << 16

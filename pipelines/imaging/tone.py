@@ -17,6 +17,8 @@ class Ita:
 
     deg: float | None
     pixels: int
+    lab: tuple[float, float, float] | None = None
+    """Median L*, a* and b* of the skin; None with `deg`."""
 
 
 def measure_ita(pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> Ita:
@@ -33,4 +35,6 @@ def measure_ita(pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None
     lab = find_skin(pixels, mask).lab
     if len(lab) < LEAST_PIXELS:
         return Ita(None, len(lab))
-    return Ita(float(ita_from_lab(medians(np.ascontiguousarray(lab.T)))), len(lab))
+    middle = medians(np.ascontiguousarray(lab.T))
+    lightness, redness, yellowness = map(float, middle)
+    return Ita(float(ita_from_lab(middle)), len(lab), (lightness, redness, yellowness))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.produce.gates import GATES
+from pipelines.produce.gates import JUDGES
 from pipelines.produce.identity import digest
 from pipelines.produce.likeness import SIDE
 from pipelines.produce.plan import ProductionPlan, StratumPlan
@@ -22,6 +22,9 @@ from schemas.errors import CheckFailed
 from schemas.ledger import Judged
 from schemas.paths import Workspace
 from schemas.table import Image, read_rows, write_rows
+
+AFTERWARDS = {"max_rejection_ratio", "rejected_kept", "duplicate_bits"}
+"""Parameters of the gates that are read when a production is settled: no block depends on them."""
 
 
 class BlockPlan(BaseModel):
@@ -37,19 +40,22 @@ class BlockPlan(BaseModel):
 class BlockRow(Judged):
     """One attempt before the duplicate gate. The image is kept only if it passed the others."""
 
+    message: str | None = Field(description="what the first gate that refused it said")
     thumb: bytes = Field(description="16 x 16 x 3 uint8, for the duplicate gate")
     image: Image | None
+    picture: Image | None = Field(description="of a refused one: 32 px, JPEG, to be looked at")
     seal: str = Field(description="sha256 over the row's other fields: a damaged block is told from a whole one")
 
     def first_failed(self) -> str | None:
         """Return the first gate that refused it, None if none did."""
-        return next((gate for gate in GATES if not getattr(self, f"{gate}_passed")), None)
+        return next((gate for gate in JUDGES if not getattr(self, f"{gate}_passed")), None)
 
 
 def plan_block(plan: ProductionPlan, stratum: StratumPlan, start: int, stop: int) -> BlockPlan:
     """Return the block of attempts [start, stop); its key changes with anything that changes its content."""
     keys = plan.image_ids(stratum, start, stop)
-    key = digest([plan.calibration.digest, plan.gates.model_dump(), stratum.band_deg, keys])
+    thresholds = plan.gates.model_dump(exclude=AFTERWARDS)
+    key = digest([plan.calibration.digest, thresholds, stratum.band_deg, keys])
     return BlockPlan(key=key, stratum=stratum, start=start, stop=stop)
 
 
@@ -88,8 +94,9 @@ def sealed(row: BlockRow) -> BlockRow:
 
 
 def _whole(row: BlockRow) -> bool:
-    """Return whether the row is what was written, with an image exactly if it passed."""
-    return row == sealed(row) and (row.image is None) == (row.first_failed() is not None)
+    """Return whether the row is what was written, with an image exactly if it passed, else with a picture."""
+    refused = row.first_failed() is not None
+    return row == sealed(row) and (row.image is None) == refused == (row.picture is not None)
 
 
 def thumbs_of(rows: Sequence[BlockRow]) -> NDArray[np.uint8]:

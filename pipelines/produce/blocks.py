@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.embedding.extractor import Extractor, default_extractor
-from pipelines.imaging.normalise import encode_png
 from pipelines.produce.attempts import BlockPlan, BlockRow, read_block, sealed, write_block
 from pipelines.produce.calibration import load_reference
-from pipelines.produce.gates import GATES
+from pipelines.produce.gates import JUDGES
 from pipelines.produce.gates.verdict import Candidates, Limits, Verdict
 from pipelines.produce.identity import requested_ita
+from pipelines.produce.pictures import small_picture
 from pipelines.produce.plan import ProductionPlan, trained_generator
 from pipelines.produce.rates import record_rate
 from pipelines.produce.schedule import Schedule
@@ -109,13 +109,13 @@ def _judge(
 ) -> list[BlockRow]:
     """Return a row an image. Every gate judges every image, so that each score in the ledger was measured."""
     stratum = block.stratum
-    candidates = Candidates(pixels, extractor(pixels), stratum.lesion, stratum.band_deg)
+    candidates = Candidates(pixels, extractor(pixels), stratum.fst, stratum.lesion, stratum.band_deg)
     limits = Limits(
         plan.gates,
         plan.calibration.of(stratum.modality),
         load_reference(workspace, stratum.modality, plan.calibration.digest),
     )
-    verdicts = {name: gate(candidates, limits) for name, gate in GATES.items()}
+    verdicts = {name: gate(candidates, limits) for name, gate in JUDGES.items()}
     keys = plan.image_ids(stratum, block.start, block.stop)
     return [
         _row(key, block.start + i, candidates, i, {name: found[i] for name, found in verdicts.items()})
@@ -124,8 +124,8 @@ def _judge(
 
 
 def _row(key: str, seed_index: int, candidates: Candidates, i: int, verdicts: dict[str, Verdict]) -> BlockRow:
-    passed = all(found.keep for found in verdicts.values())
-    data = encode_png(candidates.pixels[i]) if passed else None
+    refused = next((found for found in verdicts.values() if not found.keep), None)
+    data = candidates.files[i] if refused is None else None
     gates = {f"{name}_passed": found.keep for name, found in verdicts.items()}
     scores = {f"{name}_score": found.score for name, found in verdicts.items()}
     row = BlockRow.model_validate(
@@ -135,8 +135,10 @@ def _row(key: str, seed_index: int, candidates: Candidates, i: int, verdicts: di
             "ita_deg": candidates.ita_deg[i],
             **gates,
             **scores,
+            "message": refused.reason if refused else None,
             "thumb": candidates.thumbs[i].tobytes(),
             "image": Image(bytes=data, path=f"{key}.png") if data is not None else None,
+            "picture": small_picture(candidates.pixels[i], key) if refused else None,
             "seal": "",
         }
     )

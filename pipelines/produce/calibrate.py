@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.embedding.corpus import Corpus, read_corpus, read_labels
 from pipelines.embedding.extractor import Extractor, default_extractor
+from pipelines.imaging.hashing import patterns, posed_patterns
+from pipelines.imaging.tone import measure_ita
 from pipelines.probes.arrays import save_arrays
 from pipelines.probes.lesion import LesionProbe, calibration_error, fit_lesion_probe, save_probe
+from pipelines.probes.skin_type import (
+    by_type,
+    colours,
+    fit_skin_type_probe,
+    read_held_out,
+    save_skin_type_probe,
+)
+from pipelines.probes.skin_type_trust import SkinTypeTrust, check_probe, no_probe
 from pipelines.produce.calibration import (
     EXTRACTOR,
     Calibration,
@@ -21,10 +33,19 @@ from pipelines.produce.calibration import (
     inputs_digest,
     probe_path,
     reference_path,
+    skin_type_probe_path,
     stored_calibration,
     unit_length,
 )
-from pipelines.produce.likeness import pixel_distances, thumbnails
+from pipelines.produce.likeness import thumbnails
+from pipelines.produce.manifold import (
+    OutlierBound,
+    neighbour_radii,
+    outlier_bounds,
+    own_patient,
+    strangeness,
+)
+from pipelines.produce.nearest import nearest_thumbnails, nearest_vectors
 from schemas.catalog import CatalogRow
 from schemas.errors import WorkspaceError
 from schemas.params import GateParams, Params
@@ -37,10 +58,46 @@ FEWEST_HELD_OUT: Final = 20
 """With fewer validation images a 1% quantile is noise: training images, own patient left out, then set the bound."""
 
 COPY_SHARE: Final = 0.5
-"""A thumbnail nearer than this share of what two real images come to is the same picture."""
+"""A thumbnail or pattern nearer than this share of what two real images come to is the same picture."""
 
 LEAST_PIXEL_BOUND: Final = 0.5
 """Levels of 255. Encoding and rounding move a thumbnail by less, so an exact or flipped copy is always under it."""
+
+LEAST_PATTERN_BOUND: Final = 0.02
+"""Of 2. Rounding moves a pattern of any contrast by less."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Images and everything the gates measure on them, once."""
+
+    corpus: Corpus
+    features: NDArray[np.float32]  # (N, D)
+    colours: NDArray[np.float64]  # (N, 4)
+    patterns: NDArray[np.float32]  # (N, 414)
+    thumbs: NDArray[np.uint8]  # (N, 16, 16, 3)
+
+    @property
+    def units(self) -> NDArray[np.float32]:
+        """Features scaled to length 1."""
+        return unit_length(self.features)
+
+    @property
+    def patients(self) -> NDArray[np.str_]:
+        """Whom each image belongs to, (N,)."""
+        return np.array(patients(self.corpus.rows), dtype=np.str_)
+
+    @property
+    def fst(self) -> list[int | None]:
+        """Skin type of each image, as a person said."""
+        return [row.fst for row in self.corpus.rows]
+
+
+def see(corpus: Corpus, extractor: Extractor) -> Seen:
+    """Return the images with their measurements."""
+    tones = [measure_ita(image) for image in corpus.pixels]
+    pixels = corpus.pixels
+    return Seen(corpus, extractor(pixels), colours(tones), patterns(pixels), thumbnails(pixels))
 
 
 def calibrate_gates(workspace: Workspace, params: Params, extractor: Extractor | None = None) -> Calibration:
@@ -55,8 +112,7 @@ def calibrate_gates(workspace: Workspace, params: Params, extractor: Extractor |
     modalities = planned_modalities(workspace)
     digest = inputs_digest(read_labels(workspace), params, modalities)
     stored = stored_calibration(workspace)
-    files = [path(workspace, m) for m in modalities for path in (reference_path, probe_path)]
-    if stored is not None and stored.digest == digest and all(file.is_file() for file in files):
+    if stored is not None and stored.digest == digest and all(file.is_file() for file in _files(workspace, stored)):
         return stored
     extractor = extractor or default_extractor()
     parts = [_calibrate(workspace, params, modality, extractor, digest) for modality in modalities]
@@ -64,6 +120,14 @@ def calibrate_gates(workspace: Workspace, params: Params, extractor: Extractor |
     # Last, so that a calibration.json that is there speaks for files that are whole.
     write_text(result.model_dump_json(indent=2) + "\n", gates_folder(workspace) / "calibration.json")
     return result
+
+
+def _files(workspace: Workspace, stored: Calibration) -> list[Path]:
+    """Return the files that the calibration speaks for."""
+    names = [m.modality for m in stored.modalities]
+    files = [path(workspace, name) for name in names for path in (reference_path, probe_path)]
+    fitted = [m.modality for m in stored.modalities if m.tone_probe.strength is not None]
+    return files + [skin_type_probe_path(workspace, name) for name in fitted]
 
 
 def planned_modalities(workspace: Workspace) -> list[Modality]:
@@ -81,32 +145,33 @@ def planned_modalities(workspace: Workspace) -> list[Modality]:
 def _calibrate(
     workspace: Workspace, params: Params, modality: Modality, extractor: Extractor, digest: str
 ) -> ModalityCalibration:
+    gates = params.produce.gates
     corpus = read_corpus(workspace, modality, (Split.TRAIN, Split.VALIDATION))
-    train, held = corpus.split(Split.TRAIN), corpus.split(Split.VALIDATION)
-    if not len(train):
+    if not len(corpus.split(Split.TRAIN)):
         raise WorkspaceError(
             f"modality {modality.value}: a quota but no training image; add a source or change the split"
         )
-    features, held_features = extractor(train.pixels), extractor(held.pixels)
-    thumbs = thumbnails(train.pixels)
-    probe = fit_lesion_probe(features, train.lesions.tolist(), params.produce.seed, groups=patients(train.rows))
-    _save_reference(workspace, modality, train, features, thumbs, digest)
+    train, held = (see(corpus.split(split), extractor) for split in (Split.TRAIN, Split.VALIDATION))
+    lesions, wanted = train.corpus.lesions.tolist(), held.corpus.lesions
+    probe = fit_lesion_probe(train.features, lesions, params.produce.seed, groups=patients(train.corpus.rows))
     save_probe(probe, probe_path(workspace, modality))
-    nearest, pixels, how = _nearest_training(train, features, thumbs, held, held_features)
-    bound = _pixel_bound(pixels, params.produce.gates)
-    right = probe.predict(held_features) == held.lesions
+    trust = _fit_skin_type(train, held, gates, skin_type_probe_path(workspace, modality))
+    radii = neighbour_radii(train.units, train.patients, gates.outlier_neighbours)
+    _save_reference(workspace, modality, train, radii, digest, trust.strength is not None)
+    copies, how = _copy_bounds(train, held, gates)
+    right = probe.predict(held.features) == wanted
     return ModalityCalibration(
         modality=modality,
-        n_train=len(train),
-        n_held_out=len(held),
+        n_train=len(train.corpus),
+        n_held_out=len(held.corpus),
         held_out=how,
-        accuracy=float(right.mean()) if len(held) else None,
-        calibration_error=calibration_error(probe.probabilities(held_features), right) if len(held) else None,
+        accuracy=float(right.mean()) if len(right) else None,
+        calibration_error=calibration_error(probe.probabilities(held.features), right) if len(right) else None,
         probe_strength=probe.strength,
-        lesions=_check_lesions(probe, train, held, held_features, params.produce.gates),
-        copy_embedding=float(np.quantile(nearest, params.produce.gates.copy_quantile)) if len(nearest) else 0.0,
-        copy_pixels=bound,
-        duplicate_pixels=bound,
+        lesions=_check_lesions(probe, train.corpus, held.corpus, held.features, gates),
+        tone_probe=trust,
+        outlier=_outlier_bounds(train, held, radii, gates),
+        **copies,
     )
 
 
@@ -115,37 +180,53 @@ def patients(rows: Sequence[CatalogRow]) -> list[str]:
     return [row.patient_id or row.lesion_id or row.dup_cluster or row.image_id for row in rows]
 
 
-def _nearest_training(
-    train: Corpus,
-    features: NDArray[np.float32],
-    thumbs: NDArray[np.uint8],
-    held: Corpus,
-    held_features: NDArray[np.float32],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Return each held-out image's embedding and pixel distance to its nearest training image, and who was held out."""
-    units = unit_length(features)
-    if len(held) >= FEWEST_HELD_OUT:
-        apart = embedding_distances(unit_length(held_features), units)
-        return apart.min(axis=1), pixel_distances(thumbnails(held.pixels), thumbs).min(axis=1), "validation"
-    whose = np.array(patients(train.rows))
-    own = whose[:, None] == whose[None, :]
-    far = np.where(own, np.inf, embedding_distances(units, units)).min(axis=1)
-    pixel = np.where(own, np.inf, pixel_distances(thumbs, thumbs)).min(axis=1)
-    known = np.isfinite(far)
-    return far[known], pixel[known], "train, leaving the patient out"
+def _fit_skin_type(train: Seen, held: Seen, gates: GateParams, path: Path) -> SkinTypeTrust:
+    """Return what the skin type probe is worth on images it has not seen, after the probe is saved."""
+    known, known_held = (np.array([f is not None for f in seen.fst], dtype=bool) for seen in (train, held))
+    fst, fst_held = (np.array([f for f in seen.fst if f is not None], dtype=np.int_) for seen in (train, held))
+    path.unlink(missing_ok=True)
+    if len(np.unique(fst)) < 2:
+        return no_probe(f"{len(fst)} training images of {len(np.unique(fst))} skin types; needs 2 types or more")
+    whose = train.patients[known].tolist()
+    reading, strength = read_held_out(train.colours[known], train.features[known], fst, whose)
+    probe = fit_skin_type_probe(train.colours[known], train.features[known], fst, strength)
+    save_skin_type_probe(probe, path)
+    also = by_type(probe, held.colours[known_held], held.features[known_held])
+    whose += held.patients[known_held].tolist()
+    n_train = np.bincount(fst, minlength=7)[1:]
+    both = np.concatenate([reading, also]), np.concatenate([fst, fst_held])
+    return check_probe(*both, whose, n_train, strength, gates)
 
 
-def embedding_distances(units: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return (N, M) Euclidean distances, 0-2, between features of length 1."""
-    cosines = units.astype(np.float64) @ others.astype(np.float64).T
-    distances: NDArray[np.float64] = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * cosines))
-    return distances
+def _outlier_bounds(train: Seen, held: Seen, radii: NDArray[np.float64], gates: GateParams) -> tuple[OutlierBound, ...]:
+    """Return the bounds from validation images and from training images, each without its own patient."""
+    left_out = strangeness(train.units, train.units, radii, (train.patients, train.patients))
+    unseen = strangeness(held.units, train.units, radii)
+    return outlier_bounds(np.concatenate([left_out, unseen]), [*train.fst, *held.fst], gates.outlier_quantile)
 
 
-def _pixel_bound(nearest: NDArray[np.float64], gates: GateParams) -> float:
-    if not len(nearest):
-        return LEAST_PIXEL_BOUND
-    return max(LEAST_PIXEL_BOUND, COPY_SHARE * float(np.quantile(nearest, gates.copy_quantile)))
+def _copy_bounds(train: Seen, held: Seen, gates: GateParams) -> tuple[dict[str, float], str]:
+    """Return the bounds of the copy and duplicate gates from each held-out image's nearest, and who was held out."""
+    enough = len(held.corpus) >= FEWEST_HELD_OUT
+    seen = held if enough else train
+    own = None if enough else own_patient(train.patients, train.patients)
+    features = nearest_vectors(seen.units[:, None], train.units, own=own).distance
+    pattern = nearest_vectors(posed_patterns(seen.patterns), train.patterns, own=own).distance
+    pixels = nearest_thumbnails(seen.thumbs, train.thumbs, own=own).distance
+    pixel_bound = max(LEAST_PIXEL_BOUND, COPY_SHARE * _low(pixels, gates))
+    bounds = {
+        "copy_embedding": _low(features, gates),
+        "copy_pattern": max(LEAST_PATTERN_BOUND, COPY_SHARE * _low(pattern, gates)),
+        "copy_pixels": pixel_bound,
+        "duplicate_pixels": pixel_bound,
+    }
+    return bounds, "validation" if enough else "train, leaving the patient out"
+
+
+def _low(distances: NDArray[np.float64], gates: GateParams) -> float:
+    """Return the low quantile of the distances; 0 where there are none."""
+    known = distances[np.isfinite(distances)]
+    return float(np.quantile(known, gates.copy_quantile)) if len(known) else 0.0
 
 
 def _check_lesions(
@@ -172,12 +253,10 @@ def _check_lesions(
 
 
 def _save_reference(
-    workspace: Workspace,
-    modality: Modality,
-    train: Corpus,
-    features: NDArray[np.float32],
-    thumbs: NDArray[np.uint8],
-    digest: str,
+    workspace: Workspace, modality: Modality, train: Seen, radii: NDArray[np.float64], digest: str, skin_types: bool
 ) -> None:
-    about = {"digest": digest, "image_ids": [row.image_id for row in train.rows]}
-    save_arrays({"features": features, "thumbs": thumbs}, about, reference_path(workspace, modality))
+    ids = [row.image_id for row in train.corpus.rows]
+    about = {"digest": digest, "image_ids": ids, "skin_types": skin_types}
+    tensors: dict[str, NDArray[Any]] = {"features": train.features, "radii": radii}
+    tensors |= {"patterns": train.patterns, "thumbs": train.thumbs}
+    save_arrays(tensors, about, reference_path(workspace, modality))

@@ -14,16 +14,29 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipelines.embedding.corpus import read_labels
 from pipelines.probes.arrays import load_arrays
 from pipelines.probes.lesion import LesionProbe, load_probe
+from pipelines.probes.skin_type import SkinTypeProbe, load_skin_type_probe
+from pipelines.probes.skin_type_trust import SkinTypeTrust
 from pipelines.produce.identity import digest
+from pipelines.produce.manifold import OutlierBound
 from schemas.catalog import CatalogRow
 from schemas.errors import CheckFailed, WorkspaceError
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.words import Lesion, Modality, Split
 
-FORMAT = 1
+FORMAT = 2
 EXTRACTOR = "efficientnet-lite0-imagenet-128px"
 """The extractor the gates use; named here so that planning need not load it."""
+
+CALIBRATED = {
+    "copy_quantile",
+    "lesion_min_probability",
+    "outlier_neighbours",
+    "outlier_quantile",
+    "tone_probe_min_kappa",
+    "tone_probe_min_probability",
+}
+"""The parameters of the gates that calibration reads; another value of them makes it anew."""
 
 
 class LesionCheck(BaseModel):
@@ -49,9 +62,17 @@ class ModalityCalibration(BaseModel):
     calibration_error: float | None  # expected calibration error of the probe, 0-1
     probe_strength: float
     lesions: tuple[LesionCheck, ...]
+    tone_probe: SkinTypeTrust
+    outlier: tuple[OutlierBound, ...]  # by skin type; None is everyone's; () where nothing was held out
     copy_embedding: float  # Euclidean distance between unit features, 0-2
+    copy_pattern: float  # Euclidean distance between unit patterns, 0-2
     copy_pixels: float  # mean absolute difference of thumbnails, 0-255
     duplicate_pixels: float
+
+    def outlier_bound(self, fst: int | None) -> float | None:
+        """Return the bound for a skin type, in radii; that of everyone if none of the type was held out."""
+        bounds = {b.fst: b.bound for b in self.outlier}
+        return bounds.get(fst, bounds.get(None))
 
 
 class Calibration(BaseModel):
@@ -77,12 +98,15 @@ class Calibration(BaseModel):
 
 @dataclass(frozen=True)
 class Reference:
-    """A modality's probe and its real training images, in the order of `image_ids`."""
+    """A modality's probes and its real training images, in the order of `image_ids`."""
 
     probe: LesionProbe
+    skin_type_probe: SkinTypeProbe | None  # None: too few images have a skin type
     image_ids: tuple[str, ...]
     features: NDArray[np.float32]  # (N, D) as extracted
     units: NDArray[np.float32]  # (N, D) scaled to length 1
+    radii: NDArray[np.float64]  # (N,) distance to the k-th neighbour of another patient
+    patterns: NDArray[np.float32]  # (N, 414) of length 1
     thumbs: NDArray[np.uint8]  # (N, 16, 16, 3)
 
 
@@ -102,11 +126,11 @@ def inputs_digest(rows: Sequence[CatalogRow], params: Params, modalities: Sequen
     """Return 24 hex digits over all that calibration is computed from; image ids stand for pixels."""
     gates = params.produce.gates
     seen = [
-        [r.image_id, r.modality.value, r.lesion.value, str(r.split), r.patient_id]
+        [r.image_id, r.modality.value, r.lesion.value, r.fst, str(r.split), r.patient_id]
         for r in rows
         if r.modality in modalities and r.split in (Split.TRAIN, Split.VALIDATION)
     ]
-    thresholds = [gates.copy_quantile, gates.lesion_min_probability]
+    thresholds = gates.model_dump(include=CALIBRATED)
     return digest([FORMAT, EXTRACTOR, params.produce.seed, thresholds, seen])
 
 
@@ -147,22 +171,36 @@ def probe_path(workspace: Workspace, modality: Modality) -> Path:
     return gates_folder(workspace) / f"{modality.value}-probe.safetensors"
 
 
+def skin_type_probe_path(workspace: Workspace, modality: Modality) -> Path:
+    """Return the file of a modality's skin type probe; there is none where too few images have a skin type."""
+    return gates_folder(workspace) / f"{modality.value}-skin-type.safetensors"
+
+
 def load_reference(workspace: Workspace, modality: Modality, calibration_digest: str) -> Reference:
-    """Return a modality's probe and training images; kept in memory while the digest stays.
+    """Return a modality's probes and training images; kept in memory while the digest stays.
 
     Raises:
         CheckFailed: a file is missing or damaged.
     """
-    return _load_reference(reference_path(workspace, modality), probe_path(workspace, modality), calibration_digest)
+    paths = (reference_path(workspace, modality), probe_path(workspace, modality))
+    return _load_reference(*paths, skin_type_probe_path(workspace, modality), calibration_digest)
 
 
 @lru_cache(maxsize=3)
-def _load_reference(path: Path, probe: Path, calibration_digest: str) -> Reference:
+def _load_reference(path: Path, probe: Path, skin_type: Path, calibration_digest: str) -> Reference:
     try:
         tensors, about = load_arrays(path)
     except (OSError, ValueError):
         tensors, about = {}, {}
     if about.get("digest") != calibration_digest:
         raise CheckFailed(f"{path.name}: missing, damaged or of another calibration; run `equiderm produce` again")
-    ids, features, thumbs = tuple(about["image_ids"]), tensors["features"], tensors["thumbs"]
-    return Reference(load_probe(probe), ids, features, unit_length(features), thumbs)
+    return Reference(
+        probe=load_probe(probe),
+        skin_type_probe=load_skin_type_probe(skin_type) if about["skin_types"] else None,
+        image_ids=tuple(about["image_ids"]),
+        features=tensors["features"],
+        units=unit_length(tensors["features"]),
+        radii=tensors["radii"],
+        patterns=tensors["patterns"],
+        thumbs=tensors["thumbs"],
+    )

@@ -28,6 +28,20 @@ class StratumResult(BaseModel):
     rejected: dict[str, int] = Field(description="attempts by the first gate that refused them")
 
 
+class RejectionRate(BaseModel):
+    """How often one gate refused attempts for one skin type. Attempts that it abstained from are not counted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    modality: Modality
+    fst: int | None
+    gate: str = Field(description="its name; `any`: at least one gate")
+    judged: int = Field(description="attempts it judged, whatever the gates before it said")
+    refused: int
+    rate: float = Field(description="refused / judged, 0-1")
+    low: float = Field(description="95% interval (Wilson)")
+    high: float
+
+
 class ProductionResult(BaseModel):
     """Every planned stratum and the totals."""
 
@@ -42,6 +56,9 @@ class ProductionResult(BaseModel):
     shortfall: int
     rejected: dict[str, int]
     strata: list[StratumResult]
+    rejection_rates: list[RejectionRate] = Field(description="by gate and skin type")
+    warnings: list[str] = Field(description="gates that refuse one skin type far more often than another")
+    abstentions: list[str] = Field(description="gates that did not judge some skin types, and why")
 
 
 def load_result(production: Path) -> ProductionResult:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from pipelines.produce.gates import ORDER, SURPLUS
+from pipelines.produce.gates import GATES, SURPLUS
 from pipelines.produce.gates.duplicate import CLEAR, judge_one, scores_against
 from pipelines.produce.gates.verdict import Verdict
 from pipelines.produce.likeness import RING_ERROR
@@ -33,7 +33,7 @@ AT_ONCE: Final = 256
 Thumb = Callable[[str, int], NDArray[np.uint8]]
 """Returns the thumbnail (16, 16, 3) of an attempt, by its stratum's name and its seed index."""
 
-_REASONS: Final = (None, *ORDER, SURPLUS)
+_REASONS: Final = (None, *GATES, SURPLUS)
 
 
 class Decision(NamedTuple):
@@ -165,7 +165,7 @@ class Selection:
                 ]
                 duplicate = judge_one(np.concatenate(scores) if scores else np.empty(0))
                 reason = self._reason(stratum, chunk.refused[i], duplicate)
-                stratum.scores.append(duplicate.score)
+                stratum.scores.append(CLEAR if duplicate.score is None else duplicate.score)
                 stratum.reasons.append(_REASONS.index(reason))
                 if reason is None:
                     stratum.kept.append(start + i)
@@ -173,7 +173,7 @@ class Selection:
 
     def _reason(self, stratum: _Stratum, refused: int, duplicate: Verdict) -> str | None:
         if refused != NOT_REFUSED:
-            return ORDER[refused]
+            return GATES[refused]
         if not duplicate.keep:
             return "duplicate"
         return SURPLUS if len(stratum.kept) >= stratum.plan.quota else None

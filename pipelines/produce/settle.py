@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
+from pipelines.probes.skin_type_trust import abstentions
 from pipelines.produce.attempts import BlockRow, block_path, lost_block, read_block
-from pipelines.produce.gates import ORDER, SURPLUS
+from pipelines.produce.gates import GATES, SURPLUS
 from pipelines.produce.plan import ProductionPlan, StratumPlan
+from pipelines.produce.rejection_rates import RejectionTally, unequal_rejections
+from pipelines.produce.rejections import SHEET, Rejections, write_rejection_sheet
 from pipelines.produce.result import ProductionResult, StratumResult
 from pipelines.produce.schedule import Schedule
 from pipelines.produce.selection import Decision
@@ -41,25 +44,31 @@ def settle_production(
             f"production: {len(missing)} scheduled blocks are not made, first {missing[0].key}; "
             "settling needs them all; run `equiderm produce` again"
         )
+    tally = RejectionTally()
     for stratum in plan.strata:
-        _write_stratum(workspace, plan, stratum, schedule)
-    result = _result(workspace, params, plan, schedule)
+        _write_stratum(workspace, plan, stratum, schedule, tally)
+    write_rejection_sheet(workspace, plan)
+    result = _result(workspace, params, plan, schedule, tally)
     write_text(result.model_dump_json(indent=2) + "\n", workspace.production / "result.json")
     planned = {stratum.file for stratum in plan.strata}
     _remove_others(workspace.ledger, planned)
     _remove_others(workspace.shards, planned)
+    _remove_others(workspace.rejected, {*planned, SHEET})
     done = (block for stratum in plan.strata for block in schedule.blocks(stratum))
     _remove_others(workspace.blocks, {block_path(workspace, block).name for block in done})
     return result
 
 
-def _write_stratum(workspace: Workspace, plan: ProductionPlan, stratum: StratumPlan, schedule: Schedule) -> None:
-    """Write one stratum's pixels and ledger, a block in memory at a time.
+def _write_stratum(
+    workspace: Workspace, plan: ProductionPlan, stratum: StratumPlan, schedule: Schedule, tally: RejectionTally
+) -> None:
+    """Write one stratum's pixels and ledger, a block in memory at a time, and some of what was refused.
 
     The pixels get their name first: a ledger never names an image that is not there.
     """
     sampler = plan.sampler_json(stratum)
     decisions = schedule.decisions(stratum)
+    rejections = Rejections(stratum, plan.gates.rejected_kept)
     with (
         row_writer(AttemptRow, workspace.ledger / stratum.file, LEDGER_GROUP) as write_attempt,
         row_writer(SyntheticRow, workspace.shards / stratum.file, SHARD_GROUP) as write_image,
@@ -71,7 +80,11 @@ def _write_stratum(workspace: Workspace, plan: ProductionPlan, stratum: StratumP
             for row, decision in zip(rows, decisions, strict=False):  # one iterator over all blocks
                 if decision.accepted and row.image is not None:
                     write_image(SyntheticRow(image_id=row.image_id, image=row.image))
-                write_attempt(_attempt(plan, stratum, sampler, row, decision))
+                attempt = _attempt(plan, stratum, sampler, row, decision)
+                write_attempt(attempt)
+                tally.add(attempt)
+                rejections.add(row, attempt)
+    rejections.write(workspace)
 
 
 def _attempt(plan: ProductionPlan, stratum: StratumPlan, sampler: str, row: BlockRow, decision: Decision) -> AttemptRow:
@@ -90,7 +103,9 @@ def _attempt(plan: ProductionPlan, stratum: StratumPlan, sampler: str, row: Bloc
     )
 
 
-def _result(workspace: Workspace, params: Params, plan: ProductionPlan, schedule: Schedule) -> ProductionResult:
+def _result(
+    workspace: Workspace, params: Params, plan: ProductionPlan, schedule: Schedule, tally: RejectionTally
+) -> ProductionResult:
     strata = [_stratum_result(stratum, schedule.decisions(stratum)) for stratum in plan.strata]
     rejected: Counter[str] = Counter()
     for one in strata:
@@ -104,8 +119,11 @@ def _result(workspace: Workspace, params: Params, plan: ProductionPlan, schedule
         accepted=sum(one.accepted for one in strata),
         attempts=sum(one.attempts for one in strata),
         shortfall=sum(one.shortfall for one in strata),
-        rejected={gate: rejected[gate] for gate in ORDER if rejected[gate]},
+        rejected={gate: rejected[gate] for gate in GATES if rejected[gate]},
         strata=strata,
+        rejection_rates=(rates := tally.rates()),
+        warnings=unequal_rejections(rates, plan.gates.max_rejection_ratio),
+        abstentions=_abstentions(plan),
     )
 
 
@@ -124,8 +142,14 @@ def _stratum_result(stratum: StratumPlan, decisions: Iterable[Decision]) -> Stra
         attempt_limit=stratum.attempts,
         shortfall=stratum.quota - accepted,
         surplus=reasons[SURPLUS],
-        rejected={gate: reasons[gate] for gate in ORDER if reasons[gate]},
+        rejected={gate: reasons[gate] for gate in GATES if reasons[gate]},
     )
+
+
+def _abstentions(plan: ProductionPlan) -> list[str]:
+    """Return which gates did not judge whom, and why."""
+    said = {m.modality: abstentions(m.tone_probe) for m in plan.calibration.modalities}
+    return [f"tone_probe, {modality.value}: {text}" for modality, text in said.items() if text]
 
 
 def _start(workspace: Workspace, params: Params) -> str | None:

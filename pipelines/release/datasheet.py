@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.release import tally
 from pipelines.release.inputs import Inputs
 from pipelines.release.report import environment, provenance
+from schemas.ledger import GATE_ASKS, GATES
 from schemas.release import BalanceRow, ReleaseFacts
 from schemas.words import Modality, stratum_name
 
@@ -25,7 +26,8 @@ def render_datasheet(inputs: Inputs, facts: ReleaseFacts, strata: Sequence[Balan
         "fst_sources": inputs.rows(_FST),
         "quarantine": tally.quarantine_counts(inputs),
         "outcomes": tally.gate_outcomes(inputs),
-        "reasons": tally.REASONS,
+        "reasons": GATES,
+        "asks": GATE_ASKS,
         "gates": inputs.params.produce.gates,
         "resolution": inputs.params.ingest.resolution,
         "split": inputs.params.stratify.split,

@@ -6,19 +6,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.ledger import GATE_SCORES
 from schemas.licences import LICENCES
 from schemas.words import Kind
 
 _WIDTH: Final = 15
-
-GATES: Final = {
-    "blank": "standard deviation of the pixels, 0-255",
-    "tone": "degrees outside the requested ITA band",
-    "lesion": "probability of the requested lesion, 0-1",
-    "copy": "distance to the nearest training image, in bounds",
-    "duplicate": "distance to the nearest kept image, in bounds, 1 at most",
-}
-"""What each gate's score is."""
 
 
 class Part(BaseModel):
@@ -32,7 +24,7 @@ class GateScore(Part):
 
     gate: str
     passed: bool
-    score: float
+    score: float | None = Field(description="null: the gate abstained")
 
 
 class TrainingSource(Part):
@@ -126,13 +118,19 @@ def _synthetic(made: SyntheticOrigin) -> list[tuple[str, str]]:
         ("sampler", ", ".join(f"{key} {value}" for key, value in sorted(sampler.items()))),
     ]
     for i, gate in enumerate(made.gates):
-        said = f"{gate.gate:<9} {'passed' if gate.passed else 'FAILED'} {gate.score:8.3f}  {GATES[gate.gate]}"
+        said = f"{gate.gate:<10} {_said(gate)}  {GATE_SCORES[gate.gate]}"
         facts.append(("" if i else "gates", said))
     for i, source in enumerate(made.training):
         facts.append(
             ("" if i else "learned from", f"{source.source}: {source.images:,} training images, {source.licence}")
         )
     return facts if made.training else [*facts, ("learned from", "unknown: neither lineage nor catalog is here")]
+
+
+def _said(gate: GateScore) -> str:
+    if gate.score is None:
+        return "abstained      "
+    return f"{'passed' if gate.passed else 'FAILED'} {gate.score:8.3f}"
 
 
 def _real(origin: RealOrigin) -> list[tuple[str, str]]:

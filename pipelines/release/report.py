@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.release import scores, tally
 from pipelines.release.inputs import Inputs
 from pipelines.release.pictures import Shown, fst_label, strip_uri
+from pipelines.release.refused import gate_context
 from schemas.licences import licence_of
 from schemas.release import BalanceRow, ReleaseFacts
 from schemas.source_params import dataset_of
@@ -114,7 +115,6 @@ def render_report(inputs: Inputs, facts: ReleaseFacts, strata: Sequence[BalanceR
 
 
 def _context(inputs: Inputs, facts: ReleaseFacts, strata: Sequence[BalanceRow], shown: Shown) -> dict[str, Any]:
-    outcomes = tally.gate_outcomes(inputs)
     metrics = inputs.metrics
     modalities = {row.modality for row in strata}
     return {
@@ -129,11 +129,7 @@ def _context(inputs: Inputs, facts: ReleaseFacts, strata: Sequence[BalanceRow], 
         "kinds": [kind.value for kind in Kind],
         "per_cell": inputs.params.release.sheet_per_cell,
         "wanted": [row for row in strata if row.need],
-        "outcomes": outcomes,
-        "reasons": list(tally.REASONS),
-        "rejections": sum(outcome.rejections for outcome in outcomes),
-        "accepted": sum(outcome.accepted for outcome in outcomes),
-        "surplus": sum(outcome.surplus for outcome in outcomes),
+        **gate_context(inputs),
         "metrics": metrics,
         "sections": [
             ("tone", "Skin tone", scores.tone_table(metrics)),

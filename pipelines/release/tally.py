@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any, Final
 
+from pipelines.produce.rejection_rates import ANY, rejection_rate, wilson
+from pipelines.produce.result import RejectionRate
 from pipelines.release.inputs import Inputs, read_sql
+from schemas.ledger import GATES, SURPLUS
 from schemas.release import BalanceRow, QuarantineCountRow
-
-REASONS: Final = ("blank", "tone", "lesion", "copy", "duplicate")
-"""Gates in the order they are asked; the first that fails is the attempt's reason."""
-
-SURPLUS: Final = "surplus"
-"""Passed every gate when its stratum was already full: not a rejection."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +37,6 @@ class GateOutcome:
     def interval(self) -> tuple[float, float] | None:
         """95% interval of the rejection rate, 0-1."""
         return wilson(self.rejections, self.attempts) if self.attempts else None
-
-
-def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the interval of a share, 0-1 (Wilson 1927): unlike the normal one it holds for few attempts and near 0."""
-    share, width = hits / n, 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / width
-    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / width
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def balance(inputs: Inputs) -> list[BalanceRow]:
@@ -80,10 +68,25 @@ def gate_outcomes(inputs: Inputs) -> list[GateOutcome]:
     outcomes = []
     for (modality, fst), counts in found.items():
         accepted, surplus = counts.pop("accepted", 0), counts.pop(SURPLUS, 0)
-        rejected = {reason: counts.pop(reason, 0) for reason in REASONS} | counts
+        rejected = {reason: counts.pop(reason, 0) for reason in GATES} | counts
         attempts = accepted + surplus + sum(rejected.values())
         outcomes.append(GateOutcome(modality, fst, attempts, accepted, surplus, rejected))
     return outcomes
+
+
+def rejection_rates(inputs: Inputs) -> list[RejectionRate]:
+    """Return each gate's own rate by skin type, whatever the gates before it said; not where it abstained."""
+    counted = [f"count({g}_score) AS {g}_judged, count(*) FILTER (NOT {g}_passed) AS {g}_refused" for g in GATES]
+    counted.append(f"count(*) AS {ANY}_judged, count(*) FILTER (reason <> '{SURPLUS}') AS {ANY}_refused")
+    rows = inputs.rows(
+        f"SELECT modality, fst, {', '.join(counted)} FROM ledger GROUP BY ALL ORDER BY modality, fst NULLS LAST"
+    )
+    return [
+        rejection_rate(row["modality"], row["fst"], gate, row[f"{gate}_judged"], row[f"{gate}_refused"])
+        for row in rows
+        for gate in (*GATES, ANY)
+        if row[f"{gate}_judged"]
+    ]
 
 
 def quarantine_counts(inputs: Inputs) -> list[QuarantineCountRow]:

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.release.lineage import learned_from
-from pipelines.release.origin import GATES, GateScore, RealOrigin, SyntheticOrigin, Trace, TrainingSource
+from pipelines.release.origin import GateScore, RealOrigin, SyntheticOrigin, Trace, TrainingSource
 from schemas.errors import NotFoundError
+from schemas.ledger import GATES
 from schemas.paths import Workspace
 from schemas.words import Kind, stratum_name
 
@@ -103,7 +104,8 @@ def _synthetic(
     workspace: Workspace, names: list[str], row: dict[str, Any], listed: dict[str, Any] | None, holder: Path | None
 ) -> Trace:
     training, start = _training(workspace, row["checkpoint_sha256"], holder)
-    gates = [GateScore(gate=g, passed=row[f"{g}_passed"], score=row[f"{g}_score"]) for g in GATES]
+    judged = [g for g in GATES if f"{g}_passed" in row]  # an older release has fewer
+    gates = [GateScore(gate=g, passed=row[f"{g}_passed"], score=row[f"{g}_score"]) for g in judged]
     keys = ("generator", "checkpoint_sha256", "seed_index", "accepted", "reason")
     origin = SyntheticOrigin(
         **{key: row[key] for key in keys},

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import pipelines.dedupe.search as search
-from pipelines.dedupe.hashing import POSES, details, hashes, structures, turn, turned
 from pipelines.dedupe.search import MOST_BITS, WORDS, allowances, near_pairs
+from pipelines.imaging.hashing import POSES, details, hashes, structures, turn, turned
 
 RNG = np.random.default_rng(3)
 

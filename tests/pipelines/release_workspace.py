@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.normalise import encode_png
 from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
-from schemas.ledger import AttemptRow, SyntheticRow
+from schemas.ledger import GATES, AttemptRow, SyntheticRow
 from schemas.metrics import CountRow, FidelityRow, Metrics, ToneRow, UtilityRow
 from schemas.params import Params, parse_params
 from schemas.paths import Workspace
@@ -155,11 +155,12 @@ def _attempts(plan: Plan) -> list[AttemptRow]:
 
 
 def _attempt(plan: Plan, i: int, reason: str | None) -> AttemptRow:
-    passed = {f"{gate}_passed": reason != gate for gate in ("blank", "tone", "lesion", "copy", "duplicate")}
+    passed = {f"{gate}_passed": reason != gate for gate in GATES}
     return AttemptRow(
         image_id=hashlib.sha256(f"synthetic {plan.fst} {plan.lesion} {i}".encode()).hexdigest()[:24],
         modality=Modality.PHANTOM, fst=plan.fst, lesion=plan.lesion, seed_index=i, generator="diffusion",
-        checkpoint_sha256=CHECKPOINT, sampler=SAMPLER, ita_deg=-41.25, blank_score=22.5,
+        checkpoint_sha256=CHECKPOINT, sampler=SAMPLER, ita_deg=-41.25, decodable_score=1.0, blank_score=22.5,
+        tone_probe_score=None, outlier_score=0.85,
         tone_score=12.0 if reason == "tone" else 0.0,
         lesion_score=0.9, copy_score=1.75, duplicate_score=2.5, accepted=reason is None, reason=reason, **passed,
     )  # fmt: skip

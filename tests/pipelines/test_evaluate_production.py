@@ -57,9 +57,11 @@ def attempt(fst: int | None, lesion: Lesion, i: int, *, accepted: bool = True, i
     return AttemptRow(
         image_id=image_id, modality=Modality.PHANTOM, fst=fst, lesion=lesion, seed_index=i, generator="diffusion",
         checkpoint_sha256="f" * 64, sampler='{"request_deg":[10.0,20.0]}' if fst else '{"request_deg":null}',
-        ita_deg=asked if ita is None else ita, blank_passed=True, blank_score=30.0, tone_passed=accepted,
-        tone_score=0.0 if accepted else 9.0, lesion_passed=True, lesion_score=0.9, copy_passed=True, copy_score=2.0,
-        duplicate_passed=True, duplicate_score=2.0, accepted=accepted, reason=None if accepted else "tone",
+        ita_deg=asked if ita is None else ita, decodable_passed=True, decodable_score=1.0, blank_passed=True,
+        blank_score=30.0, tone_passed=accepted, tone_score=0.0 if accepted else 9.0, tone_probe_passed=True,
+        tone_probe_score=None, lesion_passed=True, lesion_score=0.9, outlier_passed=True, outlier_score=0.8,
+        copy_passed=True, copy_score=2.0, duplicate_passed=True, duplicate_score=2.0, accepted=accepted,
+        reason=None if accepted else "tone",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from production_workspace import LESIONS, RESOLUTION, asked_phantom, training_pi
 from pipelines.embedding.extractor import default_extractor
 from pipelines.produce.calibrate import calibrate_gates
 from pipelines.produce.calibration import load_reference, reference_path, stored_calibration
-from pipelines.produce.gates import GATES, ORDER
+from pipelines.produce.gates import GATES, JUDGES
 from pipelines.produce.gates.verdict import Candidates, Limits, Verdict
 from schemas.errors import CheckFailed
 from schemas.params import GateParams, Params
@@ -37,8 +37,8 @@ class Calibrated:
     ) -> list[Verdict]:
         """Return one gate's verdicts on images asked for as `fst` and `lesion`; without features they are all alike."""
         given = np.zeros((len(pixels), 1280), np.float32) if features is None else features
-        candidates = Candidates(pixels, given, lesion, ITA_BANDS_DEG[fst])
-        return GATES[gate](candidates, self.limits)
+        candidates = Candidates(pixels, given, fst, lesion, ITA_BANDS_DEG[fst])
+        return JUDGES[gate](candidates, self.limits)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,8 @@ def test_tone_gate_passes_the_asked_type_and_refuses_the_opposite(calibrated: Ca
 
 def test_tone_gate_is_open_without_a_band(calibrated: Calibrated, good: dict) -> None:
     images = good[CELLS[0]]
-    candidates = Candidates(images, np.zeros((EACH, 1280), np.float32), Lesion.NEVUS, None)
-    assert GATES["tone"](candidates, calibrated.limits) == [Verdict(True, 0.0, None)] * EACH
+    candidates = Candidates(images, np.zeros((EACH, 1280), np.float32), 1, Lesion.NEVUS, None)
+    assert JUDGES["tone"](candidates, calibrated.limits) == [Verdict(True, 0.0, None)] * EACH
 
 
 def test_lesion_gate_finds_wrong_lesions(calibrated: Calibrated, good: dict, features: dict) -> None:
@@ -158,4 +158,4 @@ def _never(pixels: np.ndarray) -> np.ndarray:
 
 
 def test_the_order_of_the_gates_is_the_ledger_s() -> None:
-    assert ORDER == ("blank", "tone", "lesion", "copy", "duplicate")
+    assert (*JUDGES, "duplicate") == GATES

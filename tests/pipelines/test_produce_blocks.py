@@ -20,6 +20,7 @@ from pipelines.produce.result import ProductionResult, load_result
 from pipelines.produce.run import produce_quotas
 from pipelines.produce.settle import settle_production
 from schemas.errors import CheckFailed
+from schemas.ledger import GATES as LEDGER_GATES
 from schemas.ledger import AttemptRow, SyntheticRow
 from schemas.params import GateParams, Params
 from schemas.paths import Workspace
@@ -40,7 +41,8 @@ def produce(workspace: Workspace, params: Params) -> tuple[ProductionResult, int
 
 def outputs(workspace: Workspace) -> dict[str, bytes]:
     """Return the bytes of everything a production hands on."""
-    files = [*workspace.ledger.iterdir(), *workspace.shards.iterdir(), workspace.production / "result.json"]
+    files = [*workspace.ledger.iterdir(), *workspace.shards.iterdir(), *workspace.rejected.iterdir()]
+    files.append(workspace.production / "result.json")
     return {str(f.relative_to(workspace.root)): f.read_bytes() for f in files}
 
 
@@ -94,8 +96,7 @@ def test_no_planted_defect_is_accepted(made: tuple[Workspace, Params, Production
 
 def test_the_reason_is_the_first_gate_that_failed(made: tuple[Workspace, Params, ProductionResult]) -> None:
     for row in ledger(made[0]):
-        gates = ("blank", "tone", "lesion", "copy", "duplicate")
-        failed = [gate for gate in gates if not getattr(row, f"{gate}_passed")]
+        failed = [gate for gate in LEDGER_GATES if not getattr(row, f"{gate}_passed")]
         assert row.reason == failed[0] if failed else row.reason in (None, "surplus")
         assert row.accepted == (row.reason is None)
         assert (row.copy_score < 1) == (not row.copy_passed)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipelines.probes.skin_type_trust import no_probe
 from pipelines.produce.calibration import Calibration, ModalityCalibration
-from pipelines.produce.gates import ORDER, SURPLUS
+from pipelines.produce.gates import GATES, SURPLUS
 from pipelines.produce.gates.duplicate import scores_against
 from pipelines.produce.likeness import RING_ERROR, pixel_distances, poses, ring_means, turned_hashes
 from pipelines.produce.plan import ProductionPlan, StratumPlan
@@ -28,7 +29,7 @@ def plan_of(quotas: list[int], bits: int) -> ProductionPlan:
     bounds = ModalityCalibration(
         modality=Modality.PHANTOM, n_train=1, n_held_out=1, held_out="validation", accuracy=None,
         calibration_error=None, probe_strength=1, lesions=(), copy_embedding=1, copy_pixels=BOUND,
-        duplicate_pixels=BOUND,
+        copy_pattern=1, duplicate_pixels=BOUND, tone_probe=no_probe("none"), outlier=(),
     )  # fmt: skip
     strata = [
         StratumPlan(
@@ -56,7 +57,7 @@ def exhaustive(
             others = np.stack(kept) if kept else thumbs[stratum.name][:0]
             scores = scores_against(thumb[None], others, bits=plan.gates.duplicate_bits, pixel_bound=BOUND)[0]
             score = min(1.0, float(scores.min(initial=1.0)))
-            reason = ORDER[gate] if gate != NOT_REFUSED else "duplicate" if score < 1 else None
+            reason = GATES[gate] if gate != NOT_REFUSED else "duplicate" if score < 1 else None
             if reason is None and sum(d.accepted for d in mine) >= stratum.quota:
                 reason = SURPLUS
             if reason is None:

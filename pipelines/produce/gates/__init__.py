@@ -1,6 +1,6 @@
-"""The gates, cheapest first, one a file. Each returns a verdict an image: keep, score, reason.
+"""The gates, one a file, in the order of `schemas.ledger.GATES`. Each returns a verdict an image: keep, score, reason.
 
-`GATES` judge an image by itself; `duplicate` comes after them, at settle, because it needs the images kept before it.
+`JUDGES` judge an image by itself; `duplicate` comes after them, at settle, because it needs the images kept before it.
 """
 
 from __future__ import annotations
@@ -8,20 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from pipelines.produce.gates import blank, copy, lesion, tone
+from pipelines.produce.gates import blank, copy, decodable, lesion, outlier, tone, tone_probe
 from pipelines.produce.gates.verdict import Candidates, Limits, Verdict
+from schemas.ledger import GATES as GATES
+from schemas.ledger import SURPLUS as SURPLUS
 
-Gate = Callable[[Candidates, Limits], list[Verdict]]
+Judge = Callable[[Candidates, Limits], list[Verdict]]
 
-GATES: Final[dict[str, Gate]] = {
-    "blank": blank.judge,
-    "tone": tone.judge,
-    "lesion": lesion.judge,
-    "copy": copy.judge,
-}
+_BY_FILE = (decodable, blank, tone, tone_probe, lesion, outlier, copy)
 
-ORDER: Final = (*GATES, "duplicate")
-"""The ledger's `reason` is the first of these that failed."""
-
-SURPLUS: Final = "surplus"
-"""The `reason` of an image that passed every gate after its stratum was full."""
+JUDGES: Final[dict[str, Judge]] = {module.__name__.rpartition(".")[2]: module.judge for module in _BY_FILE}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.produce.calibrate import embedding_distances
+from pipelines.imaging.hashing import posed_patterns
 from pipelines.produce.gates.verdict import Candidates, Limits, Verdict, steady, verdict
-from pipelines.produce.likeness import pixel_distances
+from pipelines.produce.nearest import nearest_thumbnails, nearest_vectors
 
 FAR = 1000.0
 """Score where there is nothing to be a copy of."""
@@ -15,21 +15,34 @@ FAR = 1000.0
 def judge(candidates: Candidates, limits: Limits) -> list[Verdict]:
     """Return verdicts scored by the distance to the nearest training image over its bound; under 1 is a copy.
 
-    The score is the smaller of two. In feature space the bound is a low quantile of what unseen real images come to,
-    so that share of honest images is refused as well. In pixels, over the 8 flips and quarter turns, it is half of
-    that, which an exact or flipped copy (distance 0) can never pass; features alone would let a turned copy through.
-    It is not a privacy guarantee: a likeness that is neither near in features nor in thumbnail is not found.
+    The score is the smallest of three.
+
+    - Features: the bound is a low quantile of what unseen real images come to, so that share of honest images is
+      refused as well.
+    - Pattern, over the 8 flips and quarter turns: structure and detail of the luma without its level and contrast, so a
+      recoloured copy is one still. The bound is half of that quantile.
+    - Pixels, over the 8 flips and quarter turns, half of that quantile: an exact or flipped copy (distance 0) can never
+      pass; features alone would let a turned copy through, and an image of one colour has no pattern.
+
+    It is not a privacy guarantee: a likeness that is near in none of the three is not found. How much recolouring it
+    sees through is measured by `infra/bench/of_gates.py`.
     """
     reference, bounds = limits.reference, limits.calibration
     if not len(reference.units):
         return [Verdict(True, FAR, None)] * len(candidates.pixels)
-    apart = embedding_distances(candidates.units, reference.units) / max(bounds.copy_embedding, 1e-6)
-    pixels = pixel_distances(candidates.thumbs, reference.thumbs) / bounds.copy_pixels
-    scores = steady(np.minimum(apart, pixels))
-    nearest = scores.argmin(axis=1)
+    looks = [
+        (nearest_vectors(candidates.units[:, None], reference.units), max(bounds.copy_embedding, 1e-6)),
+        (nearest_vectors(posed_patterns(candidates.patterns), reference.patterns), bounds.copy_pattern),
+    ]
+    below = np.minimum(*(near.distance / bound for near, bound in looks)) * bounds.copy_pixels
+    looks.append((nearest_thumbnails(candidates.thumbs, reference.thumbs, below=below), bounds.copy_pixels))
+    scores = steady(np.stack([near.distance / bound for near, bound in looks]))
+    which = scores.argmin(axis=0)
     return [
         verdict(
-            row[i] >= 1, min(row[i], FAR), f"{row[i]:.2f} of the bound from training image {reference.image_ids[i]}"
+            scores[k, i] >= 1,
+            min(scores[k, i], FAR),
+            f"{scores[k, i]:.2f} of the bound from training image {reference.image_ids[looks[k][0].place[i]]}",
         )
-        for row, i in zip(scores, nearest, strict=True)
+        for i, k in enumerate(which)
     ]

@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.imaging.tone import measure_ita
+from pipelines.imaging.hashing import patterns
+from pipelines.imaging.normalise import encode_png
+from pipelines.imaging.tone import Ita, measure_ita
 from pipelines.produce.calibration import ModalityCalibration, Reference, unit_length
 from pipelines.produce.likeness import thumbnails
 from schemas.params import GateParams
@@ -19,10 +21,11 @@ DECIMALS: Final = 4
 
 
 class Verdict(NamedTuple):
-    """One gate about one image. `score` is the ledger's `<gate>_score`; `reason` is None where `keep` holds."""
+    """One gate about one image. `score` is the ledger's `<gate>_score`, None where the gate abstains (it then keeps);
+    `reason` is None where `keep` holds."""
 
     keep: bool
-    score: float
+    score: float | None
     reason: str | None
 
 
@@ -42,13 +45,29 @@ class Candidates:
 
     pixels: NDArray[np.uint8]  # (n, r, r, 3)
     features: NDArray[np.float32]  # (n, D)
+    fst: int | None  # asked for
     lesion: Lesion  # asked for
     band_deg: tuple[float, float] | None  # ITA asked for; None: FST unknown
 
     @cached_property
+    def files(self) -> list[bytes]:
+        """Each image as the PNG file that is written if it is kept."""
+        return [encode_png(image) for image in self.pixels]
+
+    @cached_property
+    def tones(self) -> list[Ita]:
+        """Measured skin tone of each image."""
+        return [measure_ita(image) for image in self.pixels]
+
+    @property
     def ita_deg(self) -> list[float | None]:
         """Measured ITA of each image, degrees; None where no skin was found."""
-        return [measure_ita(image).deg for image in self.pixels]
+        return [tone.deg for tone in self.tones]
+
+    @cached_property
+    def patterns(self) -> NDArray[np.float32]:
+        """What each image shows whatever its colours, (n, 414)."""
+        return patterns(self.pixels)
 
     @cached_property
     def thumbs(self) -> NDArray[np.uint8]:

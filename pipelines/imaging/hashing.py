@@ -31,7 +31,14 @@ def _lowest() -> NDArray[np.intp]:
     return np.array(sorted(grid, key=lambda p: (p[0] ** 2 + p[1] ** 2, min(p), p))[:BITS])
 
 
+def _middle() -> NDArray[np.intp]:
+    """Return the (row, column) of the middle frequencies, (350, 2); transposing maps the set to itself."""
+    radius = np.hypot(*np.mgrid[:_FINEST, :_FINEST])
+    return np.argwhere((radius >= _COARSEST) & (radius < _FINEST))
+
+
 PLACES: Final = _lowest()
+DETAIL_PLACES: Final = _middle()
 
 
 @lru_cache(maxsize=16)
@@ -58,8 +65,23 @@ def details(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Two photos of different lesions may agree in structure; re-encoding, resizing and brightening leave detail as it was.
     """
-    radius = np.hypot(*np.mgrid[:_FINEST, :_FINEST])
-    return _unit(_spectra(pixels)[:, (radius >= _COARSEST) & (radius < _FINEST)])
+    return _unit(_spectra(pixels)[:, DETAIL_PLACES[:, 0], DETAIL_PLACES[:, 1]])
+
+
+def patterns(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return what a picture shows whatever its colours: structure and detail side by side, float32 (N, 414).
+
+    Both have the length sqrt(1/2), so that a cosine of patterns is the mean of the cosines of structure and of detail.
+    Light, contrast and tint, which scale and shift the luma, leave it as it is.
+    """
+    spectra = _spectra(pixels)
+    halves = [_unit(spectra[:, at[:, 0], at[:, 1]]) for at in (PLACES, DETAIL_PLACES)]
+    return np.concatenate(halves, axis=1) * np.float32(np.sqrt(0.5))
+
+
+def posed_patterns(pattern: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the patterns, (N, 414), of the same images in all poses, float32 (N, 8, 414)."""
+    return np.stack([pattern[:, order] * sign for order, sign in map(_pattern_pose, range(POSES))], axis=1)
 
 
 def _spectra(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -85,9 +107,20 @@ def turned(structure: NDArray[np.float32], pose: int) -> NDArray[np.float32]:
 @lru_cache(maxsize=POSES)
 def _pose(pose: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the order (64,) and signs (64,) that turn a structure into that pose."""
-    place = {tuple(p): i for i, p in enumerate(PLACES.tolist())}
-    order = np.array([place[(v, u)] if pose & 4 else place[(u, v)] for u, v in PLACES.tolist()])
-    odd = (PLACES[:, 1] % 2) * (pose & 1) + (PLACES[:, 0] % 2) * (pose >> 1 & 1)
+    return _pose_of(PLACES, pose)
+
+
+@lru_cache(maxsize=POSES)
+def _pattern_pose(pose: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the order (414,) and signs (414,) that turn a pattern into that pose."""
+    (low, low_sign), (middle, middle_sign) = _pose(pose), _pose_of(DETAIL_PLACES, pose)
+    return np.concatenate([low, middle + len(PLACES)]), np.concatenate([low_sign, middle_sign])
+
+
+def _pose_of(places: NDArray[np.intp], pose: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    place = {tuple(p): i for i, p in enumerate(places.tolist())}
+    order = np.array([place[(v, u)] if pose & 4 else place[(u, v)] for u, v in places.tolist()])
+    odd = (places[:, 1] % 2) * (pose & 1) + (places[:, 0] % 2) * (pose >> 1 & 1)
     return order, np.where(odd % 2, -1, 1).astype(np.float32)
 
 
