@@ -41,6 +41,7 @@ def check_params(workspace: Workspace) -> Params:
     from pipelines.stratify.quota_table import read_quota_table
 
     read_quota_table(workspace, params.stratify.quotas)
+    _check_pinned(workspace, params)
     return params
 
 
@@ -52,6 +53,22 @@ def check_used(only: Sequence[str], params: Params) -> None:
             raise ParamsError(
                 f"train {name}: not in train.use ({', '.join(params.train.use)}), so no stage trains it; add it there, "
                 f"and `{name}: {{}}` under train, in params.yaml"
+            )
+
+
+def _check_pinned(workspace: Workspace, params: Params) -> None:
+    """Raise ParamsError if somebody's weights are needed and not named, or named and not there."""
+    base, autoencoder = params.train.stable_diffusion.base, params.train.diffusion.autoencoder
+    if base is None and "stable_diffusion" in (*params.train.use, params.produce.generator):
+        raise ParamsError(
+            "params.yaml: train.stable_diffusion.base: none; stable_diffusion is to be trained, which fine-tunes a model; "
+            "give its path (or hub and revision), sha256 and licence, see docs/stable-diffusion.md"
+        )
+    for key, wanted in (("stable_diffusion.base", base), ("diffusion.autoencoder", autoencoder)):
+        if wanted is not None and wanted.path is not None and not workspace.path(wanted.path).is_dir():
+            raise ParamsError(
+                f"params.yaml: train.{key}: no folder {wanted.path}; needs one as diffusers saves it; "
+                "put it there or correct the path"
             )
 
 

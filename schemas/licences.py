@@ -27,6 +27,11 @@ class Licence(Row):
         """Whether what is derived must be shared under the same licence; SPDX ids spell it `SA`."""
         return "SA" in self.id.split("-")
 
+    @property
+    def restricts_use(self) -> bool:
+        """Whether it forbids some uses of what is derived, and demands that this be passed on (RAIL)."""
+        return "RAIL" in self.id
+
 
 class Dataset(Row):
     """A published dataset: whose it is and how to cite it."""
@@ -98,6 +103,20 @@ LICENCES: Final[dict[str, Licence]] = {
             allows=("share",),
             citation=f"{_ATTRIBUTION}; no commercial use; share it unchanged.",
             url="https://creativecommons.org/licenses/by-nc-nd/4.0/",
+        ),
+        Licence(
+            id="LicenseRef-CreativeML-OpenRAIL-M",
+            name="CreativeML Open RAIL-M (Stable Diffusion 1.x)",
+            allows=("commercial", "share", "derive"),
+            citation="Pass on the restrictions of use in its attachment A with the model and what is derived from it.",
+            url="https://huggingface.co/spaces/CompVis/stable-diffusion-license",
+        ),
+        Licence(
+            id="LicenseRef-CreativeML-OpenRAIL++-M",
+            name="CreativeML Open RAIL++-M (Stable Diffusion 2.x)",
+            allows=("commercial", "share", "derive"),
+            citation="Pass on the restrictions of use in its attachment A with the model and what is derived from it.",
+            url="https://huggingface.co/stabilityai/stable-diffusion-2/blob/main/LICENSE-MODEL",
         ),
         Licence(
             id="LicenseRef-SCIN",
@@ -253,8 +272,9 @@ def licence_of(licence_id: str) -> Licence:
 
 
 def most_restrictive(ids: Iterable[str]) -> Licence:
-    """Return the licence with the fewest permissions among `ids`; of equals, one that demands share-alike, then by id.
+    """Return the licence with the fewest permissions among `ids`.
 
+    Of equals, one that demands share-alike, then one that restricts use, then by id.
     This is the one to *name* for a mixed set. What a mixed set *allows* is the intersection of every `allows`.
 
     Raises:
@@ -264,4 +284,6 @@ def most_restrictive(ids: Iterable[str]) -> Licence:
     found = [licence_of(licence_id) for licence_id in set(ids)]
     if not found:
         raise ValueError("most_restrictive got no licence ids; it needs one or more")
-    return min(found, key=lambda licence: (len(licence.allows), not licence.share_alike, licence.id))
+    return min(
+        found, key=lambda licence: (len(licence.allows), not licence.share_alike, not licence.restricts_use, licence.id)
+    )

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from schemas.licences import LICENCES
 from schemas.section import Section, Share
 
-GeneratorName = Literal["diffusion", "gan", "dcgan", "stylegan2"]
+GeneratorName = Literal["diffusion", "gan", "dcgan", "stylegan2", "stable_diffusion"]
 
 MIN_DIVERSITY: Final[Any] = Field(
     0.2, description="distance of two samples of one condition, of that of two real images; less stops the training"
@@ -24,11 +25,55 @@ class LossWeights(Section):
     drop_both: Share = 0.05
 
 
-class AutoencoderParams(Section):
+class PinnedParams(Section):
+    """Somebody's weights: which, and under which terms. What is drawn with them is under those terms, too."""
+
+    sha256: Sha256 = Field(description="of the weights; `python -m pipelines.generators.pinned FOLDER` prints it")
+    licence: str = Field(description="of the weights, a key of LICENCES in schemas/licences.py")
+
+    @field_validator("licence")
+    @classmethod
+    def _licence_is_known(cls, licence: str) -> str:
+        if licence not in LICENCES:
+            raise ValueError(
+                f"licence {licence!r} is not known; it needs to be one of {', '.join(sorted(LICENCES))}, "
+                "or a new entry in schemas/licences.py"
+            )
+        return licence
+
+
+class AutoencoderParams(PinnedParams):
     """A learned autoencoder: a folder as diffusers saves an AutoencoderKL."""
 
     path: str = Field(min_length=1, description="holds config.json and diffusion_pytorch_model.safetensors")
-    sha256: Sha256 = Field(description="of its weights; `python -m pipelines.generators.pinned PATH` prints it")
+
+
+class FileParams(Section):
+    """A file of somebody else's weights."""
+
+    path: str = Field(min_length=1)
+    sha256: Sha256 = Field(description="as sha256sum prints it")
+
+
+class RoundTripParams(Section):
+    """How much worse an autoencoder may give back dark skin (FST IV-VI) than light (I-III): dark minus light, at most.
+
+    Measured on held-out images before anything is trained on its planes; each figure is a median over images.
+    """
+
+    colour_gap: float = Field(1.0, ge=0, description="CIEDE2000 between the skin's pixels; 1 is about just noticeable")
+    ita_gap_deg: float = Field(
+        3.0, ge=0, le=180, description="of the shift of ITA, whichever way; the tone gate keeps 3"
+    )
+    perceptual_gap: float = Field(0.02, ge=0, description="of LPIPS, or of the score that stands in for it")
+    min_images: int = Field(
+        12, ge=1, description="of a skin type, or of dark or light skin, below which it is unmeasured"
+    )
+    max_images: int = Field(64, ge=1, description="looked at of each skin type")
+    unmeasured: Literal["allow", "refuse"] = Field("allow", description="with too few images of dark or light skin")
+    lpips_alexnet: FileParams | None = Field(
+        None, description="torchvision's AlexNet weights for LPIPS; without them features of the embedded extractor"
+    )
 
 
 class DiffusionParams(Section):
@@ -39,6 +84,7 @@ class DiffusionParams(Section):
     )
     pixel_block: Literal[1, 2, 4, 8] = Field(4, description="px a side folded into planes of space pixel; 1 is plain")
     autoencoder: AutoencoderParams | None = Field(None, description="of space latent, and needed there")
+    round_trip: RoundTripParams = Field(RoundTripParams(), description="of space latent")
 
     images: int = Field(6000, ge=1, description="training images seen (not epochs)")
     batch: int = Field(48, ge=1)
@@ -54,7 +100,9 @@ class DiffusionParams(Section):
     @model_validator(mode="after")
     def _space_is_whole(self) -> DiffusionParams:
         if self.space == "latent" and self.autoencoder is None:
-            raise ValueError("space latent without an autoencoder; give autoencoder: {path: ..., sha256: ...}")
+            raise ValueError(
+                "space latent without an autoencoder; give autoencoder: {path: ..., sha256: ..., licence: ...}"
+            )
         if self.space != "latent" and self.autoencoder is not None:
             raise ValueError(f"an autoencoder beside space {self.space}; set space: latent or remove it")
         if self.space != "spectral" and self.start == "base":
@@ -118,7 +166,53 @@ class Stylegan2Params(Section):
     sheet_every_images: int = Field(5000, ge=1)
 
 
-GeneratorParams = DiffusionParams | GanParams | DcganParams | Stylegan2Params
+class PretrainedParams(PinnedParams):
+    """A Stable Diffusion 1.x or 2.x model: a folder as diffusers saves it, or a hub's, pinned by its weights."""
+
+    path: str | None = Field(None, min_length=1, description="holds unet, vae, text_encoder, tokenizer, scheduler")
+    hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME, in place of path")
+    revision: str | None = Field(None, min_length=1, description="commit on the hub; needed with hub")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> PretrainedParams:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("needs a path or a hub id, one of the two")
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("hub and revision go together; give the commit, since names on hubs move")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages and checkpoints."""
+        return self.path or f"{self.hub}@{self.revision}"
+
+
+class StableDiffusionParams(Section):
+    """Stable Diffusion fine-tuned by low-rank adapters (LoRA) on its attention, and tokens of our own conditions."""
+
+    base: PretrainedParams | None = Field(None, description="the model to fine-tune; needed to train")
+    rank: int = Field(8, ge=1, le=256, description="of the adapters")
+    alpha: float = Field(8.0, gt=0, description="the adapters' output is scaled by alpha / rank")
+    round_trip: RoundTripParams = RoundTripParams()
+    prompt: str = Field("a close-up photograph of a skin lesion", description="the same for every image")
+    images: int = Field(6000, ge=1, description="training images seen (not epochs)")
+    batch: int = Field(8, ge=1, description="images a step, over all processes")
+    accumulate: int = Field(
+        1, ge=1, description="parts in which a process does its share of a step; more need less memory"
+    )
+    gradient_checkpointing: bool = Field(False, description="compute activations twice to hold fewer: less memory")
+    learning_rate: float = Field(1e-4, gt=0)
+    warmup_images: int = Field(500, ge=0)
+    ema_halflife_images: float = Field(1500, gt=0)
+    zero_terminal_snr: bool = Field(False, description="rescale the noise of a v-prediction base (Lin et al. 2024)")
+    dropout: LossWeights = LossWeights()
+    mixed_precision: Literal["no", "bf16"] = Field("bf16", description="bf16 also holds the base's weights in 16 bits")
+    start: Literal["pretrained"] = "pretrained"
+    log_every: int = Field(10, ge=1, description="steps")
+    sheet_every_images: int = Field(2000, ge=1)
+
+
+GeneratorParams = DiffusionParams | GanParams | DcganParams | Stylegan2Params | StableDiffusionParams
 
 
 class TrainParams(Section):
@@ -141,6 +235,7 @@ class TrainParams(Section):
     gan: GanParams = GanParams()
     dcgan: DcganParams = DcganParams()
     stylegan2: Stylegan2Params = Stylegan2Params()
+    stable_diffusion: StableDiffusionParams = StableDiffusionParams()
 
     @field_validator("use")
     @classmethod

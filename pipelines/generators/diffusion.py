@@ -1,10 +1,8 @@
 """Conditional diffusion in a space of one's choice: a diffusers UNet, v-prediction, zero terminal SNR, two guidance scales.
 
 Sources: v-prediction, Salimans & Ho (2022); zero terminal SNR and trailing time steps, Lin et al. (2024), without which
-dark pictures drift to mid-grey; min-SNR weighting (gamma 5), Hang et al. (2023); DPM-Solver++ 2M as ODE or SDE, Lu et
-al. (2022); separate guidance scales, Brooks et al. (2023), on an interval, Kynkaanniemi et al. (2024). We differ in
-guiding tone and lesion, in weighting coefficients by the root of their scale so that tone counts more than grain, and
-in drawing the SDE's noise, too, from each image's key.
+dark pictures drift to mid-grey; min-SNR weighting (gamma 5), Hang et al. (2023). We differ in weighting coefficients by
+the root of their scale so that tone counts more than grain. Sampling is in guidance.py.
 """
 
 from __future__ import annotations
@@ -15,13 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipelines.generators.checkpoint import load_checkpoint
-from pipelines.generators.conditioning import Conditioner, drop, encode, without_lesion, without_tone
-from pipelines.generators.interface import Condition, Step, key_noise
+from pipelines.generators.conditioning import Conditioner, drop, encode
+from pipelines.generators.guidance import draw_planes, guided
+from pipelines.generators.interface import Condition, Step
 from pipelines.generators.space import Space, configured_space, recorded_space, space_config
 from schemas.errors import ParamsError
 from schemas.params import SamplerParams
@@ -145,6 +144,8 @@ class DiffusionGenerator:
         self.resolution: int = checkpoint.config["resolution"]
         self.checkpoint_sha256 = checkpoint.sha256
         self.settings = {"sampler": "dpmsolver++ 2m", **sampler.model_dump()}
+        if autoencoder := checkpoint.config.get("autoencoder"):
+            self.settings["autoencoder"] = autoencoder["sha256"]
         self.sampler = sampler
         name, self._space = recorded_space(checkpoint.config, folder)
         net = nn.ModuleDict({"denoiser": denoiser_in(self._space, self.resolution), name: self._space})
@@ -155,19 +156,8 @@ class DiffusionGenerator:
     def sample(self, conditions: Sequence[Condition], keys: Sequence[str]) -> NDArray[np.uint8]:
         """Return images; see `Generator.sample`. Up to three network passes a step, by the guidance asked for."""
         side = self.resolution // self._space.reduction
-        codes = encode(conditions)
-        steps = self.sampler.steps
-        algorithm = "sde-dpmsolver++" if self.sampler.stochastic else "dpmsolver++"
-        solver: Any = DPMSolverMultistepScheduler(**SCHEDULE, algorithm_type=algorithm, solver_order=2)
-        solver.set_timesteps(steps)
-        draws = 1 + steps if self.sampler.stochastic else 1
-        noise = key_noise(keys, (draws, self._space.channels, side, side))
-        state = noise[:, 0] * solver.init_noise_sigma
-        guided_steps = round(steps * self.sampler.guidance_until)
-        for number, time in enumerate(solver.timesteps):
-            velocity = self._guided(state, time, codes) if number < guided_steps else self._velocity(state, time, codes)
-            fresh = noise[:, 1 + number] if self.sampler.stochastic else None
-            state = solver.step(velocity, time, state, variance_noise=fresh).prev_sample
+        shape = (self._space.channels, side, side)
+        state = draw_planes(self._velocity, SCHEDULE, self.sampler, encode(conditions), keys, shape)
         return np.asarray(self._space.decode(state).numpy())
 
     def _velocity(self, state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
@@ -175,11 +165,4 @@ class DiffusionGenerator:
         return predicted
 
     def _guided(self, state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
-        """Return v_null + g_tone (v_tone - v_null) + g_lesion (v_full - v_tone), leaving out passes that cancel."""
-        tone, lesion = self.sampler.guidance_tone, self.sampler.guidance_lesion
-        skin_only = without_lesion(codes)
-        weighted = [(lesion, codes), (tone - lesion, skin_only), (1 - tone, without_tone(skin_only))]
-        active = [(w, c) for w, c in weighted if abs(w) > 1e-9]
-        states = state.repeat(len(active), 1, 1, 1)
-        stacked = self._velocity(states, time, torch.cat([c for _, c in active])).chunk(len(active))
-        return torch.stack([w * v for (w, _), v in zip(active, stacked, strict=True)]).sum(dim=0)
+        return guided(self._velocity, self.sampler, state, time, codes)

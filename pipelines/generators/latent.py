@@ -5,16 +5,14 @@ A learned autoencoder may be worse on dark skin than on light: pipelines/train/r
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from pipelines.generators.pinned import check_pin, folder_at, load_pretrained
+from pipelines.generators.pinned import Refusal, check_pin, folder_at, load_pretrained
 from pipelines.imaging.spectral import srgb8
-from schemas.errors import UserError
 from schemas.train_params import AutoencoderParams
 
 AT_ONCE = 8
@@ -42,7 +40,7 @@ class Latent(nn.Module):
         self.register_buffer("scale", torch.full((self.channels,), 1 / config.scaling_factor))
 
     @classmethod
-    def read(cls, params: AutoencoderParams, who: str, error: Callable[[str], UserError]) -> Self:
+    def read(cls, params: AutoencoderParams, who: str, error: Refusal) -> Self:
         """Return the space of a pinned autoencoder; `who` begins the messages.
 
         Raises:

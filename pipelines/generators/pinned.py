@@ -16,12 +16,26 @@ from safetensors import SafetensorError
 
 from schemas.errors import UserError, WorkspaceError
 from schemas.paths import Workspace
+from schemas.train_params import PretrainedParams
+
+Refusal = Callable[[str], UserError]
+"""The kind of error a message becomes: about params, or about a checkpoint."""
+
+FOLDERS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+"""What of a Stable Diffusion is read."""
 
 PARTS: Final = ("", "unet", "vae", "text_encoder")
 """Folders whose weights are read: of a lone network, and of Stable Diffusion."""
 
 _WEIGHTS: Final = re.compile(r"(diffusion_pytorch_model|model)(-\d{5}-of-\d{5})?\.safetensors")
 """What diffusers and transformers read by default; not other precisions, nor whole models in one file, beside it."""
+
+_WANTED: Final = (
+    "*.json", "*/*.json", "*/*.txt", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
+    "*/diffusion_pytorch_model-*-of-*.safetensors", "text_encoder/model.safetensors",
+    "text_encoder/model-*-of-*.safetensors",
+)  # fmt: skip
+"""What is fetched of a hub's model: its settings, and those weights."""
 
 
 def folder_at(path: str) -> Path:
@@ -51,7 +65,7 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def check_pin(folder: Path, sha256: str, who: str, error: Callable[[str], UserError]) -> None:
+def check_pin(folder: Path, sha256: str, who: str, error: Refusal) -> None:
     """Return if the folder holds the pinned weights.
 
     Raises:
@@ -72,7 +86,46 @@ def check_pin(folder: Path, sha256: str, who: str, error: Callable[[str], UserEr
         )
 
 
-def load_pretrained(kind: Any, folder: Path, who: str, error: Callable[[str], UserError], **options: Any) -> Any:
+def hub_folder(hub: str, revision: str, who: str, error: Refusal) -> Path:
+    """Return the folder of a hub's model at a commit, fetched unless it lies in the hub's local cache.
+
+    Raises:
+        error: it is not there, not to be reached, or needs an agreement or a token.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(hub, revision=revision, allow_patterns=[*_WANTED]))
+    except (HfHubHTTPError, OSError, ValueError) as cause:
+        why = type(cause).__name__
+        raise error(
+            f"{who}: {hub} at {revision} is neither in the local cache nor to be had from the hub ({why}); check name and "
+            "commit, go online (HF_TOKEN where it asks for one), or download it and give its path"
+        ) from None
+
+
+def pretrained_folder(params: PretrainedParams, who: str, error: Refusal) -> Path:
+    """Return the base's folder, fetched if it is on a hub.
+
+    Raises:
+        error: it is not there or lacks one of `FOLDERS`.
+    """
+    hub = params.hub
+    folder = hub_folder(hub, str(params.revision), who, error) if hub else folder_at(str(params.path))
+    if not folder.is_dir():
+        raise error(
+            f"{who}: no folder {folder}; needs a Stable Diffusion saved by diffusers; put it there or set its path"
+        )
+    if missing := [name for name in FOLDERS if not (folder / name).is_dir()]:
+        raise error(
+            f"{who}: no {', '.join(missing)} in {folder}; needs the folders {', '.join(FOLDERS)}; "
+            "save the whole pipeline with save_pretrained"
+        )
+    return folder
+
+
+def load_pretrained(kind: Any, folder: Path, who: str, error: Refusal, **options: Any) -> Any:
     """Return a network of diffusers or transformers from its folder, every weight from its safetensors.
 
     Raises:

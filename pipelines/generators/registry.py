@@ -12,6 +12,7 @@ from pipelines.generators.dcgan import DcganGenerator, DcganRecipe
 from pipelines.generators.diffusion import DiffusionGenerator, DiffusionRecipe
 from pipelines.generators.gan import GanGenerator, GanRecipe
 from pipelines.generators.interface import Generator, Recipe
+from pipelines.generators.stable_diffusion import StableDiffusionGenerator, StableDiffusionRecipe
 from pipelines.generators.stylegan2 import Stylegan2Generator, Stylegan2Recipe
 from schemas.errors import ParamsError
 from schemas.params import SamplerParams
@@ -33,6 +34,7 @@ GENERATORS: Final[dict[str, Entry]] = {
     "gan": Entry(GanRecipe, GanGenerator),
     "dcgan": Entry(DcganRecipe, DcganGenerator),
     "stylegan2": Entry(Stylegan2Recipe, Stylegan2Generator),
+    "stable_diffusion": Entry(StableDiffusionRecipe, StableDiffusionGenerator),
 }
 
 

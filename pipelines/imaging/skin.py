@@ -79,6 +79,12 @@ def find_skin(pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) 
     return Skin(where.reshape(candidates.shape), lab.take(kept, axis=0))
 
 
+def lab_at(pixels: NDArray[np.uint8], where: NDArray[np.bool_]) -> Float:
+    """Return CIELAB (n, 3) of the places `find_skin` found in one picture, in another of the same size (h, w, 3)."""
+    small, _ = _reduced(pixels, None)
+    return lab_from_linear(linear_from_srgb8(small[where]))
+
+
 def _reduced(
     pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:

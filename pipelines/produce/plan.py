@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.embedding.corpus import read_labels
 from pipelines.produce.calibration import Calibration, read_calibration
 from pipelines.produce.identity import canonical_json, image_key
-from schemas.errors import UserError, WorkspaceError
+from schemas.errors import CheckpointError, UserError, WorkspaceError
 from schemas.params import GateParams, Params, SamplerParams
 from schemas.paths import Workspace
 from schemas.strata import QuotaRow, StratumRow
@@ -103,6 +103,7 @@ def plan_production(workspace: Workspace, params: Params, generator: Generator |
             f"generator {generator.name} draws {generator.resolution} px, ingest.resolution is "
             f"{params.ingest.resolution}; they need to be equal; train again or change ingest.resolution"
         )
+    _check_classes(workspace, generator, strata)
     return ProductionPlan(
         generator=generator.name,
         resolution=generator.resolution,
@@ -114,6 +115,20 @@ def plan_production(workspace: Workspace, params: Params, generator: Generator |
         confidence=params.produce.confidence,
         strata=tuple(strata),
     )
+
+
+def _check_classes(workspace: Workspace, generator: Generator, strata: Sequence[StratumPlan]) -> None:
+    """Raise CheckpointError if a quota asks for a lesion the checkpoint has not seen: it would draw something else."""
+    from pipelines.generators.checkpoint import CONFIG, read_config
+
+    folder = workspace.model(generator.name)
+    known = read_config(folder).get("lesions") if (folder / CONFIG).is_file() else None
+    odd = sorted({s.lesion.value for s in strata} - set(known)) if known is not None else []
+    if odd:
+        raise CheckpointError(
+            f"models/{generator.name}: trained on {', '.join(known or [])}; quotas ask for {', '.join(odd)}; "
+            f"train it on this catalog (`equiderm train {generator.name}`) or take its checkpoint"
+        )
 
 
 def plan_strata(workspace: Workspace, params: Params) -> list[StratumPlan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ import pyarrow as pa
 from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
 from schemas.errors import CheckFailed, NotFoundError
 from schemas.ledger import AttemptRow, SyntheticRow
-from schemas.licences import Licence, most_restrictive
+from schemas.licences import Licence, licence_of, most_restrictive
 from schemas.metrics import Metrics, load_metrics
 from schemas.params import Params
 from schemas.paths import Workspace
@@ -85,9 +86,11 @@ def open_inputs(workspace: Workspace, params: Params) -> Inputs:
     terms, learned = _terms(db, "true"), _terms(db, "split = 'train'")
     if db.execute("SELECT count(*) FROM ledger WHERE accepted").fetchall()[0][0]:
         _may_derive(db)
+    models = _models(db, workspace)
+    terms, learned = with_weights(terms, models), with_weights(learned, models)
     db.register("synthetic_terms", pa.table({"licence": [learned.licence.id]}))
     db.execute(read_sql("released"))
-    return Inputs(workspace, params, db, load_metrics(workspace.evaluation), _models(db, workspace), terms, learned)
+    return Inputs(workspace, params, db, load_metrics(workspace.evaluation), models, terms, learned)
 
 
 def _terms(db: duckdb.DuckDBPyConnection, where: str) -> Terms:
@@ -104,6 +107,15 @@ def _terms(db: duckdb.DuckDBPyConnection, where: str) -> Terms:
         )
     allows = set.intersection(*(set(allowed) for _, allowed in rows))
     return Terms(most_restrictive({licence for licence, _ in rows}), tuple(sorted(allows)))
+
+
+def with_weights(terms: Terms, models: Mapping[str, Mapping[str, Any]]) -> Terms:
+    """Return the terms joined with those of other people's weights that drew: a fine-tuned base, an autoencoder."""
+    used = [
+        config[part]["licence"] for config in models.values() for part in ("base", "autoencoder") if config.get(part)
+    ]
+    allowed = [a for a in terms.allows if all(a in licence_of(name).allows for name in used)]
+    return Terms(most_restrictive([terms.licence.id, *used]), tuple(allowed))
 
 
 def _need(workspace: Workspace) -> None:

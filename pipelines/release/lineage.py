@@ -137,6 +137,10 @@ def _checkpoints(graph: _Graph, inputs: Inputs, catalog: str, origins: dict[str,
         if current and config.get("start") == "base":
             base = graph.add("entity", f"base/{row['generator']}", "Base", trained_on="phantoms of every stratum")
             graph.relate("wasDerivedFrom", generatedEntity=name, usedEntity=base)
+        for part in ("base", "autoencoder"):
+            if current and (weights := config.get(part)):
+                used = graph.add("entity", f"weights/{weights['sha256']}", "Weights", **weights)
+                graph.relate("wasDerivedFrom", generatedEntity=name, usedEntity=used)
         found[row["sha256"]] = name
     for generator in sorted({row["generator"] for row in checkpoints(inputs)}):
         made = [found[row["sha256"]] for row in checkpoints(inputs) if row["generator"] == generator]

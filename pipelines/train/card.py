@@ -16,6 +16,7 @@ _CARD = """# Model card: {generator}
 | weights | `model.safetensors`, sha256 `{sha256}`, float16, averaged over training |
 | parameters | {parameters:,} |
 | started from | {start} |
+| works on | {works_on} |
 | resolution | {resolution} px |
 | images seen | {images:,} |
 | training images | {training_images:,} from {sources} |
@@ -27,6 +28,10 @@ _CARD = """# Model card: {generator}
 ## Losses
 
 {losses}
+
+## Round trip of the autoencoder
+
+{round_trip}
 
 ## Intended use
 
@@ -72,8 +77,8 @@ start from scratch or say so. Not for diagnosis; its lesions are drawings of tex
 """
 
 
-def write_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the card for a finished run; `about` is the checkpoint's config."""
+def write_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path, round_trip: str | None = None) -> None:
+    """Write the card for a finished run; `about` is the checkpoint's config, `round_trip` what was measured of it."""
     licence = most_restrictive(about["licences"])
     text = _CARD.format(
         **{
@@ -82,13 +87,15 @@ def write_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path)
                 "generator",
                 "sha256",
                 "parameters",
-                "start",
                 "resolution",
                 "images",
                 "training_images",
                 "data_digest",
             )
         },
+        start=_start(about),
+        works_on=_works_on(about),
+        round_trip=round_trip or "None: it works without a learned autoencoder.",
         sources=", ".join(about["sources"]),
         lesions=", ".join(about["lesions"]),
         fst=", ".join(map(str, about["fst"])) or "unknown",
@@ -98,6 +105,25 @@ def write_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path)
         sheet_every=about["params"]["sheet_every_images"],
     )
     write_text(text, path)
+
+
+def _start(about: dict[str, Any]) -> str:
+    if base := about.get("base"):
+        place = base["path"] or f"{base['hub']} at {base['revision']}"
+        return (
+            f"{place}, sha256 `{base['sha256']}`, {base['licence']}; here are its adapters (LoRA) and conditions only"
+        )
+    return str(about["start"])
+
+
+def _works_on(about: dict[str, Any]) -> str:
+    if about.get("base"):
+        return "planes of the base's autoencoder"
+    if autoencoder := about.get("autoencoder"):
+        return f"planes of the autoencoder {autoencoder['path']}, sha256 `{autoencoder['sha256']}`"
+    return {"pixel": "pixels, folded {} px a side".format(about.get("pixel_block"))}.get(
+        about.get("space", ""), "block cosines (spectral)"
+    )
 
 
 def write_base_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path) -> None:

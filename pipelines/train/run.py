@@ -18,23 +18,28 @@ from torch import nn
 from pipelines.generators.checkpoint import CONFIG, load_checkpoint, save_checkpoint
 from pipelines.generators.conditioning import LESIONS, Conditioner
 from pipelines.generators.interface import Recipe
+from pipelines.generators.latent import Latent
 from pipelines.generators.registry import BASE, entry
 from pipelines.generators.space import Space
 from pipelines.imaging.spectral import BLOCK
 from pipelines.train.card import write_card
 from pipelines.train.data import TrainingSet, load_training_set
 from pipelines.train.loop import Budget, Run, fit
+from pipelines.train.memory import memory_explained
+from pipelines.train.round_trip import RoundTrip, check_round_trip, round_trip_table
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
 from pipelines.train.state import discard_state
 from pipelines.train.watch import Adversarial, check_conditions
 from schemas.catalog import CatalogRow
-from schemas.errors import CheckpointError, ParamsError
+from schemas.errors import CheckFailed, CheckpointError, ParamsError
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.table import read_rows, write_rows, write_table
-from schemas.train_params import DiffusionParams, GeneratorParams
+from schemas.train_params import DiffusionParams, GeneratorParams, StableDiffusionParams
 from schemas.withdrawal import TRAINING, TrainingImageRow
 from schemas.words import Lesion, Modality, Split
+
+"""The params of one generator."""
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -60,11 +65,13 @@ def train_generator(
     Raises:
         ParamsError: there is no such generator.
         CheckpointError: `start: base` and the base does not fit the resolution, or is missing or damaged.
-        CheckFailed: the training split is empty or too uniform for a GAN, or the training had to be stopped.
+        CheckFailed: the training split is empty, too uniform or has one image, the training had to be stopped, or an
+            autoencoder gives back dark skin worse than light.
     """
     make = entry(name).recipe
     own: GeneratorParams = getattr(params.train, name)
     data = load_training_set(workspace, params.train.resample_power)
+    check_variety(data)
     if data.resolution % (4 * BLOCK):
         raise ParamsError(
             f"ingest.resolution: got {data.resolution} px; {name} needs a multiple of {4 * BLOCK}; use 64"
@@ -80,18 +87,21 @@ def train_generator(
     if isinstance(recipe, Adversarial):
         check_conditions(name, data)
     start_from(recipe, data, own.start)
+    record = _round_trip(recipe, own, workspace, folder)
     conditions = sheet_conditions(data)
 
     def saved(run: Run) -> None:
         snapshot_sheet(recipe, run.average, conditions, run.images, folder)
 
-    run = fit(
-        recipe, data, _budget(own), seed=params.train.seed, key=key, state=folder / "state",
-        mixed_precision=own.mixed_precision, on_log=on_progress, on_save=saved,
-    )  # fmt: skip
+    with memory_explained(name, own.batch, data.resolution, _remedies(own)):
+        run = fit(
+            recipe, data, _budget(own), seed=params.train.seed, key=key, state=folder / "state",
+            mixed_precision=own.mixed_precision, on_log=on_progress, on_save=saved,
+        )  # fmt: skip
     everyone = PartialState()
     if everyone.is_main_process:
-        _finish(recipe, run, data, folder, _about(recipe, run, own, data, key, workspace))
+        about = _about(recipe, run, own, data, key, workspace)
+        _finish(recipe, run, data, folder, about, record)
         _write_training_images(folder, workspace)
     everyone.wait_for_everyone()
     digest = str(read_result(folder)["sha256"])
@@ -99,11 +109,14 @@ def train_generator(
 
 
 def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
-    """Give an untrained recipe its first weights: the shipped base's, or random ones with the data's scale.
+    """Give an untrained recipe its first weights: the shipped base's, or random ones with the data's scale. What
+    started from a pretrained model has them already.
 
     Raises:
         CheckpointError: the base is missing, damaged, or of another resolution.
     """
+    if start == "pretrained":
+        return
     if start == "scratch":
         for module in recipe.net.modules():
             if isinstance(module, Space):
@@ -129,11 +142,36 @@ def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
             module.adopt(Modality.PHANTOM, [Lesion(x) for x in checkpoint.config["lesions"]])
 
 
+def check_variety(data: TrainingSet) -> None:
+    """Raise CheckFailed if there is nothing to tell apart: one image, or one lesion."""
+    n, lesions = len(data.conditions), sorted({c.lesion.value for c in data.conditions})
+    if n < 2 or len(lesions) < 2:
+        raise CheckFailed(
+            f"train: {n} images of {', '.join(lesions)} in the train split; a generator learns lesions from each other, so "
+            "2 images of 2 lesions are the least; add a source or map its labels to more lesions"
+        )
+
+
+def _round_trip(recipe: Recipe, own: GeneratorParams, workspace: Workspace, folder: Path) -> RoundTrip | None:
+    """Return what a recipe's autoencoder does to skin, None if it works without one; raises CheckFailed at a gap."""
+    space = getattr(recipe, "space", None)
+    if not isinstance(space, Latent) or not isinstance(own, DiffusionParams | StableDiffusionParams):
+        return None
+    main = PartialState().is_main_process
+    return check_round_trip(recipe.name, space.to(PartialState().device), workspace, own.round_trip, folder, main)
+
+
+def _remedies(own: GeneratorParams) -> str:
+    if isinstance(own, StableDiffusionParams):
+        return "lower batch, raise accumulate, set gradient_checkpointing: true, or lower ingest.resolution"
+    return "lower batch or ingest.resolution"
+
+
 def _budget(own: GeneratorParams) -> Budget:
-    gan = not isinstance(own, DiffusionParams)
+    warmup = own.warmup_images if isinstance(own, DiffusionParams | StableDiffusionParams) else None
     return Budget(
-        own.images, own.batch, own.learning_rate, own.warmup_images if isinstance(own, DiffusionParams) else 0,
-        own.ema_halflife_images, own.log_every, own.sheet_every_images, betas=(0.0, 0.99) if gan else (0.9, 0.99),
+        own.images, own.batch, own.learning_rate, warmup or 0,
+        own.ema_halflife_images, own.log_every, own.sheet_every_images, betas=(0.0, 0.99) if warmup is None else (0.9, 0.99),
     )  # fmt: skip
 
 
@@ -165,6 +203,7 @@ def _about(
     recipe: Recipe, run: Run, own: GeneratorParams, data: TrainingSet, key: str, workspace: Workspace
 ) -> dict[str, Any]:
     rows = [r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN]
+    theirs = own.base if isinstance(own, StableDiffusionParams) else getattr(own, "autoencoder", None)
     return {
         **recipe.config(),
         "content_key": key,
@@ -175,7 +214,7 @@ def _about(
         "start": own.start,
         "params": own.model_dump(mode="json"),
         "sources": sorted({r.source for r in rows}),
-        "licences": sorted({r.licence for r in rows}),
+        "licences": sorted({r.licence for r in rows} | ({theirs.licence} if theirs else set())),
         "lesions": sorted({str(r.lesion) for r in rows}),
         "fst": sorted({r.fst for r in rows if r.fst is not None}),
     }
@@ -190,7 +229,9 @@ def _write_training_images(folder: Path, workspace: Workspace) -> None:
     write_rows(used, TrainingImageRow, folder / TRAINING)
 
 
-def _finish(recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: dict[str, Any]) -> None:
+def _finish(
+    recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: dict[str, Any], record: RoundTrip | None
+) -> None:
     """Write the outputs, the card last: its presence says the run is whole."""
     (folder / "card.md").unlink(missing_ok=True)
     digest = save_checkpoint(exported(recipe, run.average), about, folder)
@@ -199,7 +240,7 @@ def _finish(recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: di
     draw_sheet(folder, sheet_conditions(data), title, folder / "sheets" / "final.png")
     shutil.rmtree(folder / "snapshot", ignore_errors=True)
     discard_state(folder / "state")
-    write_card({**about, "sha256": digest}, run.log, folder / "card.md")
+    write_card({**about, "sha256": digest}, run.log, folder / "card.md", round_trip_table(record) if record else None)
 
 
 def read_result(folder: Path) -> dict[str, Any]:

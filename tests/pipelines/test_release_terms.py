@@ -92,3 +92,19 @@ def test_nothing_is_trained_on_what_may_not_be_derived(tmp_path: Path) -> None:
     space, _ = mixed(tmp_path, "CC-BY-ND-4.0", ["commercial", "share"])
     with pytest.raises(CheckFailed, match=r"the licence of clinic \(CC-BY-ND-4\.0\) does not allow derived images"):
         load_training_set(space, 0.5)
+
+
+def test_a_model_fine_tuned_from_others_weights_brings_their_terms(tmp_path: Path) -> None:
+    space = make_workspace(tmp_path)
+    file = space.model("diffusion") / "config.json"
+    weights = {"path": "bases/sd", "hub": None, "sha256": "c" * 64, "licence": "LicenseRef-CreativeML-OpenRAIL-M"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base": weights}))
+    facts = write_release(space, make_params()).facts
+    assert facts.licence == "LicenseRef-CreativeML-OpenRAIL-M", (
+        "of licences that allow the same, the one that restricts"
+    )
+    lineage = json.loads((folder_of(space) / "lineage.json").read_text())
+    entity = lineage["entity"][f"equiderm:weights/{'c' * 64}"]
+    assert (entity["equiderm:path"], entity["equiderm:licence"]) == ("bases/sd", weights["licence"])
+    derived = [r for r in lineage["wasDerivedFrom"].values() if r["prov:usedEntity"] == f"equiderm:weights/{'c' * 64}"]
+    assert [r["prov:generatedEntity"].split("/")[0] for r in derived] == ["equiderm:checkpoint"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,19 +104,20 @@ def trained(space: str, autoencoder: AutoencoderParams, state: Path, stop_after:
 
     recipe.step = step  # type: ignore[method-assign]
     return fit(
-        recipe, tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        recipe, tiny_set(), replace(BUDGET, images=32), seed=5, key="k", state=state, mixed_precision="no",
         on_log=lambda row: None, on_save=lambda run: None,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["pixel 4", "latent"])
-def test_a_checkpoint_of_another_space_resumes_exactly_and_draws(
+def test_a_checkpoint_of_another_space_draws_and_a_latent_run_resumes_exactly(
     name: str, autoencoder: AutoencoderParams, tmp_path: Path
 ) -> None:
     whole = trained(name, autoencoder, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        trained(name, autoencoder, tmp_path / "cut", stop_after=5)
-    assert same(trained(name, autoencoder, tmp_path / "cut").average, whole.average)
+    if name == "latent":
+        with pytest.raises(KeyboardInterrupt):
+            trained(name, autoencoder, tmp_path / "cut", stop_after=3)
+        assert same(trained(name, autoencoder, tmp_path / "cut").average, whole.average)
     folder = tmp_path / "model"
     save_checkpoint(exported(whole.recipe, whole.average), whole.recipe.config(), folder)
     drawn = load_generator(folder, SamplerParams(steps=2)).sample(*four())
@@ -193,7 +195,10 @@ def test_an_autoencoder_that_cannot_be_used_is_refused_in_one_line(tmp_path: Pat
     [
         ({"space": "latent", **SCRATCH}, "space latent without an autoencoder; give autoencoder"),
         ({"space": "pixel"}, "start base with space pixel; the base is spectral; set start: scratch"),
-        ({"autoencoder": {"path": "x", "sha256": "0" * 64}}, "an autoencoder beside space spectral; set space: latent"),
+        (
+            {"autoencoder": {"path": "x", "sha256": "0" * 64, "licence": "CC0-1.0"}},
+            "an autoencoder beside space spectral; set space: latent",
+        ),
         ({"space": "fourier"}, "Input should be 'spectral', 'pixel' or 'latent'"),
     ],
 )

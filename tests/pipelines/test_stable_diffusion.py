@@ -1,0 +1,330 @@
+"""Fine-tuning Stable Diffusion with LoRA, on a random tiny model in the real folder format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from test_spaces import four
+from test_training import BUDGET, same, tiny_set
+from tiny_diffusers import tiny_stable_diffusion
+from torch import nn
+
+from pipelines.generators.checkpoint import WEIGHTS, load_checkpoint, save_checkpoint
+from pipelines.generators.draws import step_draws
+from pipelines.generators.interface import Step
+from pipelines.generators.pinned import weights_sha256
+from pipelines.generators.pretrained import embedded_prompt, open_pretrained
+from pipelines.generators.registry import load_generator
+from pipelines.generators.stable_diffusion import StableDiffusionRecipe
+from pipelines.train.data import training_set
+from pipelines.train.loop import Run, accelerated, fit
+from pipelines.train.sheets import exported
+from schemas.errors import CheckpointError, ParamsError
+from schemas.params import SamplerParams
+from schemas.train_params import PretrainedParams, StableDiffusionParams
+
+ONE_PASS = SamplerParams(steps=2, guidance_tone=1, guidance_lesion=1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> PretrainedParams:
+    return tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
+
+
+def params_on(base: PretrainedParams | None, **changes: object) -> StableDiffusionParams:
+    return StableDiffusionParams.model_validate({"base": base, "rank": 2, "mixed_precision": "no", **changes})
+
+
+def recipe_on(base: PretrainedParams, resolution: int = 64, **changes: object) -> StableDiffusionRecipe:
+    torch.manual_seed(3)
+    torch.set_num_threads(1)
+    return StableDiffusionRecipe(params_on(base, **changes), resolution)
+
+
+class Half:
+    """What accelerate gives a step under bf16; accelerate itself knows one precision a process."""
+
+    device = torch.device("cpu")
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16)
+
+
+def trained(base: PretrainedParams, state: Path, stop_after: int | None = None) -> Run:
+    recipe = recipe_on(base)
+    inner = recipe.step
+
+    def step(context):  # type: ignore[no-untyped-def]
+        if context.number == stop_after:
+            raise KeyboardInterrupt
+        return inner(context)
+
+    recipe.step = step  # type: ignore[method-assign]
+    return fit(
+        recipe, tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        on_log=lambda row: None, on_save=lambda run: None,
+    )  # fmt: skip
+
+
+def saved(recipe: StableDiffusionRecipe, folder: Path) -> Path:
+    save_checkpoint(exported(recipe, recipe.net), recipe.config(), folder)
+    return folder
+
+
+def test_a_run_cut_between_states_resumes_exactly_and_what_it_learned_shows(
+    base: PretrainedParams, tmp_path: Path
+) -> None:
+    whole = trained(base, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained(base, tmp_path / "cut", stop_after=5)
+    resumed = trained(base, tmp_path / "cut")
+    assert same(resumed.recipe.net, whole.recipe.net)
+    assert same(resumed.average, whole.average)
+    assert resumed.log == whole.log
+    before = load_generator(saved(recipe_on(base), tmp_path / "before"), ONE_PASS)
+    after = load_generator(saved(whole.recipe, tmp_path / "after"), ONE_PASS)  # type: ignore[arg-type]
+    one, other = before.sample(*four()), after.sample(*four())
+    assert one.shape == (4, 64, 64, 3)
+    assert (one != other).mean() > 0.1, "LoRA and condition tokens change what is drawn"
+
+
+def test_an_image_is_the_same_in_any_batch_and_another_with_another_key(base: PretrainedParams, tmp_path: Path) -> None:
+    generator = load_generator(saved(recipe_on(base), tmp_path), SamplerParams(steps=2, guidance_lesion=2))
+    conditions, keys = four()
+    together = generator.sample(conditions * 3, keys * 3)  # more than are drawn at once
+    assert np.array_equal(together[:4], together[8:])
+    alone = generator.sample(conditions[2:3], keys[2:3])[0]
+    assert np.abs(together[2].astype(int) - alone).max() <= 1
+    assert (generator.sample(conditions[2:3], keys[3:])[0] != alone).any()
+
+
+def test_tone_and_lesion_asked_for_reach_the_network(base: PretrainedParams, tmp_path: Path) -> None:
+    net = recipe_on(base).net["denoiser"]
+    nn.init.normal_(net.project.weight, std=3.0)
+    planes, time = torch.randn(1, 4, 8, 8), torch.tensor([500])
+    dark, light, wart = (torch.tensor([[0.0, 3, ita, lesion]]) for ita, lesion in ((-40, 1), (50, 1), (50, 2)))
+    with torch.no_grad():
+        found = [net(planes, time, codes) for codes in (dark, light, wart)]
+    assert not torch.allclose(found[0], found[1])
+    assert not torch.allclose(found[1], found[2])
+
+
+def test_the_checkpoint_holds_adapters_and_conditions_and_no_weight_of_the_base(
+    base: PretrainedParams, tmp_path: Path
+) -> None:
+    recipe = recipe_on(base)
+    saved(recipe, tmp_path)
+    stored = load_checkpoint(tmp_path, "stable_diffusion")
+    assert {n.split(".")[1] for n in stored.tensors} == {"conditioner", "project", "prompt", "lora"}
+    lora = [n for n in stored.tensors if ".lora." in n]
+    assert lora
+    assert all(".lora_A." in n or ".lora_B." in n for n in lora)
+    projections = 4 * 2 * (3 + 1 + 6)  # q, k, v, out; to itself and to the text; 3 blocks down, 1 between, 3 x 2 up
+    assert len(lora) == 2 * projections
+    assert stored.config["base"]["sha256"] == base.sha256 == weights_sha256(Path(str(base.path)))
+    assert (tmp_path / WEIGHTS).stat().st_size < 200_000
+    assert not any("lora" in n for n in load_file(Path(str(base.path), "unet/diffusion_pytorch_model.safetensors")))
+
+
+def test_training_starts_from_the_base_and_leaves_it_as_it_was(base: PretrainedParams, tmp_path: Path) -> None:
+    untouched = open_pretrained(base, "test", ParamsError).unet
+    net = trained(base, tmp_path).recipe.net["denoiser"]._frozen.net
+    now = {n.replace(".base_layer", ""): p for n, p in net.named_parameters() if "lora" not in n}
+    assert all(torch.equal(p, now[n]) for n, p in untouched.named_parameters())
+    fresh = recipe_on(base).net["denoiser"]
+    planes, time, text = torch.randn(2, 4, 8, 8), torch.tensor([10, 900]), torch.randn(2, 5, 16)
+    with torch.no_grad():
+        drawn = fresh._frozen.net(planes, time, text).sample
+        assert torch.allclose(drawn, untouched(planes, time, text).sample, atol=1e-6)
+
+
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
+def test_a_step_in_parts_is_the_same_step(predicts: str, tmp_path: Path) -> None:
+    base = tiny_stable_diffusion(tmp_path / "sd", predicts=predicts)
+    data, results = tiny_set(), []
+    for accumulate in (1, 3):
+        recipe = recipe_on(
+            base, accumulate=accumulate, gradient_checkpointing=accumulate > 1, zero_terminal_snr=predicts != "epsilon"
+        )
+        optimiser = torch.optim.SGD(recipe.parameter_groups()[0], lr=0.1)
+        step = Step(
+            data.pixels[:8], data.codes[:8], step_draws(1, 0), 0, accelerated("no"), [optimiser],
+            {"denoiser": recipe.net["denoiser"]},
+        )  # fmt: skip
+        results.append((recipe.step(step), {n: p.detach() for n, p in recipe.net.named_parameters()}))
+    (whole, weights), (parts, others) = results
+    assert parts == pytest.approx(whole, rel=1e-4)
+    assert all(torch.allclose(weights[n], others[n], atol=1e-5) for n in weights)
+
+
+def test_in_16_bits_the_base_is_halved_and_what_learns_is_not(base: PretrainedParams) -> None:
+    recipe = recipe_on(base, mixed_precision="bf16")
+    net = recipe.net["denoiser"]
+    assert net._frozen.net.conv_in.weight.dtype == torch.bfloat16
+    assert {p.dtype for p in recipe.net.parameters()} == {torch.float32}
+    data = tiny_set()
+    optimiser = torch.optim.AdamW(recipe.parameter_groups()[0], lr=1e-3)
+    before = net.project.weight.detach().clone()
+    said = recipe.step(Step(data.pixels, data.codes, step_draws(1, 0), 0, Half(), [optimiser], {"denoiser": net}))
+    assert np.isfinite(said["loss"])
+    assert not torch.equal(net.project.weight, before)
+
+
+def test_at_512_px_it_trains_saves_and_draws(base: PretrainedParams, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    conditions, keys = four()
+    data = training_set(rng.integers(0, 256, (2, 512, 512, 3), dtype=np.uint8), conditions[:2], 0.5, "large")
+    budget = replace(BUDGET, images=2, batch=2)
+    recipe = recipe_on(base, 512, gradient_checkpointing=True, accumulate=2)
+    run = fit(
+        recipe, data, budget, seed=5, key="k", state=tmp_path / "state", mixed_precision="no",
+        on_log=lambda row: None, on_save=lambda run: None,
+    )  # fmt: skip
+    assert np.isfinite(run.log[-1]["loss"])
+    drawn = load_generator(saved(recipe, tmp_path / "model"), ONE_PASS.model_copy(update={"steps": 1}))
+    assert drawn.resolution == 512
+    assert drawn.sample(conditions[:1], keys[:1]).shape == (1, 512, 512, 3)
+
+
+def spoil(folder: Path, how: str) -> dict[str, object]:
+    """Break a base in one way and return what params should then say differently."""
+    match how:
+        case "gone":
+            shutil.rmtree(folder)
+        case "a part":
+            shutil.rmtree(folder / "tokenizer")
+        case "other":
+            tiny_stable_diffusion(folder, seed=1)
+        case "pickle":
+            file = folder / "unet/diffusion_pytorch_model.safetensors"
+            file.rename(file.with_suffix(".bin"))
+        case "inpainting":
+            file = folder / "unet/config.json"
+            file.write_text(file.read_text().replace('"in_channels": 4', '"in_channels": 9'))
+        case "words":
+            (folder / "tokenizer/vocab.json").unlink()
+        case "long":
+            return {"prompt": "skin " * 40}
+        case "zero":
+            return {"zero_terminal_snr": True}
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("gone", r"base: no folder .*; needs a Stable Diffusion saved by diffusers; put it there or set its path"),
+        ("a part", r"base: no tokenizer in .*; needs the folders unet, vae, .*; save the whole pipeline"),
+        ("other", r"base: weights in .* have sha256 \w{12}, \w{12} is pinned; put the pinned weights there"),
+        ("pickle", r"base: weights in .* have sha256"),
+        ("inpainting", r"base: .*unet is no UNet2DConditionModel|takes 9 planes"),
+        ("words", r"base: no tokenizer in "),
+        ("long", r"prompt: \d+ tokens, the base reads 77; shorten it"),
+        ("zero", r"zero_terminal_snr: the base predicts epsilon; needs v_prediction; set it to false"),
+    ],
+)
+def test_a_base_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, how: str, said: str) -> None:
+    base = tiny_stable_diffusion(tmp_path / "sd")
+    changes = spoil(tmp_path / "sd", how)
+    with pytest.raises(ParamsError, match=rf"^train\.stable_diffusion\.({said})") as caught:
+        recipe_on(base, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_base_or_at_another_resolution_it_is_said_what_to_change(base: PretrainedParams) -> None:
+    with pytest.raises(ParamsError, match=r"base: none; needs the model to fine-tune; give path"):
+        StableDiffusionRecipe(params_on(None), 64)
+    with pytest.raises(ParamsError, match=r"got 96 px; stable_diffusion on this base needs a multiple of 64; use 128"):
+        recipe_on(base, 96)
+
+
+def test_a_checkpoint_whose_base_is_gone_or_exchanged_is_refused(tmp_path: Path) -> None:
+    base = tiny_stable_diffusion(tmp_path / "sd")
+    folder = saved(recipe_on(base), tmp_path / "model")
+    tiny_stable_diffusion(tmp_path / "sd", seed=1)
+    with pytest.raises(CheckpointError, match=rf"model: made for the base {base.path}: weights in .* is pinned"):
+        load_generator(folder, ONE_PASS)
+    shutil.rmtree(tmp_path / "sd")
+    with pytest.raises(CheckpointError, match=r"made for the base .*: no folder .*; put it there or set its path"):
+        load_generator(folder, ONE_PASS)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sha256": "0" * 64}, "a path or a hub id, one of the two"),
+        ({"sha256": "0" * 64, "path": "x", "hub": "a/b", "revision": "c"}, "a path or a hub id, one of the two"),
+        ({"sha256": "0" * 64, "hub": "a/b"}, "hub and revision go together; give the commit"),
+        ({"sha256": "abc", "path": "x"}, "String should match pattern"),
+        ({"sha256": "0" * 64, "path": "x", "licence": "mine"}, "licence 'mine' is not known; it needs to be one of"),
+    ],
+)
+def test_params_of_a_base_that_cannot_be_meant_are_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        PretrainedParams.model_validate({"licence": "CC0-1.0", **given})
+
+
+_HUB = """
+import sys
+from pipelines.generators.pinned import hub_folder
+from schemas.errors import ParamsError
+try:
+    print(hub_folder("someone/tiny", sys.argv[1], "base", ParamsError))
+except ParamsError as error:
+    print(error)
+"""
+
+
+def test_a_hub_id_is_read_from_the_local_cache_and_refused_offline_without_it(tmp_path: Path) -> None:
+    commit = "a" * 40
+    snapshot = tmp_path / f"hub/models--someone--tiny/snapshots/{commit}"
+    snapshot.mkdir(parents=True)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+
+    def ask(revision: str) -> str:
+        command = [sys.executable, "-c", _HUB, revision]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert ask(commit).strip() == str(snapshot)
+    said = ask("b" * 40)
+    assert said.startswith(f"base: someone/tiny at {'b' * 40} is neither in the local cache nor to be had from the hub")
+    assert said.count("\n") == 1
+
+
+def test_files_as_version_1_5_names_their_weights_are_read_the_same(base: PretrainedParams, tmp_path: Path) -> None:
+    """The published files are older than the libraries: attention under other names, an index stored as a weight."""
+    old = tmp_path / "old"
+    shutil.copytree(str(base.path), old)
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    vae = load_file(old / "vae/diffusion_pytorch_model.safetensors")
+    renamed = dict(vae)
+    for name in vae:
+        for new, former in names.items():
+            if f".attentions.0.{new}." in name:
+                renamed[name.replace(new, former)] = renamed.pop(name)
+    assert len(renamed.keys() - vae.keys()) == 16
+    save_file(renamed, old / "vae/diffusion_pytorch_model.safetensors")
+    text = load_file(old / "text_encoder/model.safetensors")
+    prefixed = {n if n.startswith("text_model.") else f"text_model.{n}": w for n, w in text.items()}
+    prefixed["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(prefixed, old / "text_encoder/model.safetensors", metadata={"format": "pt"})
+    pinned = base.model_copy(update={"path": str(old), "sha256": weights_sha256(old)})
+    one, other = (open_pretrained(p, "test", ParamsError) for p in (base, pinned))
+    pixels = tiny_set().pixels[:2]
+    assert torch.equal(one.space.encode(pixels), other.space.encode(pixels))
+    prompts = [embedded_prompt(b, "skin", "test", ParamsError) for b in (one, other)]
+    assert torch.equal(*prompts)
+    assert prompts[0].shape == (1, 77, 16)
