@@ -76,6 +76,54 @@ class RoundTripParams(Section):
     )
 
 
+class GroupWeightParams(Section):
+    """Loss weights by stratum and noise level (group DRO): strata that are learned worse count more."""
+
+    use: bool = True
+    rate: float = Field(0.02, gt=0, le=1, description="of the exponentiated-gradient update, a step")
+    clamp: float = Field(3.0, ge=1, le=100, description="weights stay in [1/clamp, clamp]; their mean is 1")
+    noise_bins: int = Field(4, ge=1, le=100, description="noise levels that are weighed apart")
+
+
+class ToneTermParams(Section):
+    """KL between a mix of skin types and a frozen probe's reading of the predicted clean images."""
+
+    weight: float = Field(0.1, ge=0, description="of the KL (nats) in the loss; 0: off")
+    target: Literal["batch", "equal"] = Field(
+        "batch", description="the mix the images were labelled with, or all types alike, which pulls rare draws along"
+    )
+    least_snr: float = Field(1.0, gt=0, description="signal-to-noise ratio from which a predicted image is read")
+    least_recall: Share = Field(
+        0.5, description="mean recall of the probe on validation images below which the term is left out"
+    )
+
+
+class FairnessParams(Section):
+    """What keeps rare strata from being learned worst; each part can be switched off. For diffusion.
+
+    A GAN has neither a loss that means the same for two strata nor noise levels: it has `resample_power`, `max_repeats`
+    and a regression of each image's skin colour on that of a real one with the same condition.
+    """
+
+    group_weights: GroupWeightParams = GroupWeightParams()
+    tone: ToneTermParams = ToneTermParams()
+
+
+class WatchParams(Section):
+    """When a run stops before its budget, asked each time a state is saved (`sheet_every_images`)."""
+
+    patience: int = Field(
+        0, ge=0, description="evaluations without a better worst group, then stop and keep the best; 0: none is made"
+    )
+    images: int = Field(24, ge=2, description="drawn of each group for its KID against real validation images")
+    least_real: int = Field(
+        12, ge=2, description="validation images a stratum needs to be judged alone; else its FST; fewer: not judged"
+    )
+    least_diversity: Share = Field(
+        0.1, description="variety within a cell of the sheet, over real images': below it twice running is a collapse"
+    )
+
+
 class DiffusionParams(Section):
     """Conditional diffusion: v-prediction, zero terminal SNR, EMA."""
 
@@ -92,6 +140,8 @@ class DiffusionParams(Section):
     warmup_images: int = Field(500, ge=0)
     ema_halflife_images: float = Field(1500, gt=0)
     dropout: LossWeights = LossWeights()
+    fairness: FairnessParams = FairnessParams()
+    watch: WatchParams = WatchParams()
     mixed_precision: Literal["no", "bf16"] = "bf16"
     start: Literal["base", "scratch"] = "base"
     log_every: int = Field(10, ge=1, description="steps")
@@ -119,6 +169,7 @@ class GanParams(Section):
     ema_halflife_images: float = Field(1500, gt=0)
     r1_gamma: float = Field(1.0, ge=0)
     r1_every: int = Field(8, ge=1, description="steps")
+    watch: WatchParams = WatchParams()
     mixed_precision: Literal["no", "bf16"] = "no"
     start: Literal["base", "scratch"] = "base"
     log_every: int = Field(10, ge=1, description="steps")
@@ -138,6 +189,7 @@ class DcganParams(Section):
     generator_every: int = Field(1, ge=1, description="steps of the discriminator for one of the generator")
     diversity_weight: float = Field(1.0, ge=0, description="of the diversity-sensitive term of Yang et al.; 0: none")
     min_diversity: Share = MIN_DIVERSITY
+    watch: WatchParams = WatchParams()
     mixed_precision: Literal["no", "bf16"] = "no"
     start: Literal["base", "scratch"] = Field("scratch", description="no base of it is shipped")
     log_every: int = Field(10, ge=1, description="steps")
@@ -160,6 +212,7 @@ class Stylegan2Params(Section):
         100_000, ge=0, description="real images while the augmentation's probability may go from 0 to 1; 0: none"
     )
     min_diversity: Share = MIN_DIVERSITY
+    watch: WatchParams = WatchParams()
     mixed_precision: Literal["no", "bf16"] = "no"
     start: Literal["base", "scratch"] = Field("scratch", description="no base of it is shipped")
     log_every: int = Field(10, ge=1, description="steps")
@@ -194,6 +247,7 @@ class StableDiffusionParams(Section):
     rank: int = Field(8, ge=1, le=256, description="of the adapters")
     alpha: float = Field(8.0, gt=0, description="the adapters' output is scaled by alpha / rank")
     round_trip: RoundTripParams = RoundTripParams()
+    watch: WatchParams = WatchParams()
     prompt: str = Field("a close-up photograph of a skin lesion", description="the same for every image")
     images: int = Field(6000, ge=1, description="training images seen (not epochs)")
     batch: int = Field(8, ge=1, description="images a step, over all processes")
@@ -224,6 +278,9 @@ class TrainParams(Section):
     seed: int = Field(11, ge=0)
     resample_power: float = Field(
         0.5, ge=0, le=1, description="a stratum of n images is drawn in proportion to n^(1-power)"
+    )
+    max_repeats: float | None = Field(
+        5.0, ge=1, description="no image is shown more than this many times as often as in an even draw; null: no cap"
     )
     processes: int = Field(
         1, ge=1, le=64, description="on this machine; they share each batch, the weights do not change"

@@ -84,9 +84,12 @@ def progress_line(name: str, report: Mapping[str, Any], total: int) -> str:
 
 
 def losses(report: Mapping[str, Any]) -> str:
-    """Return every loss of a report by name, e.g. `  loss 0.213`."""
-    known = {"step", "images", "images_per_s", "seconds_left"}
-    return "".join(f"  {key} {value:.3f}" for key, value in report.items() if key not in known and _number(value))
+    """Return every loss of a report by name and the stratum learned worst, e.g. `  loss 0.213  worst I/nevus 1.20x`."""
+    known = {"step", "images", "images_per_s", "seconds_left", "worst_relative"}
+    said = "".join(f"  {key} {value:.3f}" for key, value in report.items() if key not in known and _number(value))
+    if "worst_stratum" in report:
+        said += f"  worst {report['worst_stratum']} {report['worst_relative']:.2f}x"
+    return said
 
 
 def _number(value: Any) -> bool:

@@ -29,6 +29,7 @@ train:
   use: [diffusion, gan]
   seed: 11
   resample_power: 0.5
+  max_repeats: 5.0
   diffusion: {images: 16, batch: 8, start: scratch, warmup_images: 0, mixed_precision: "no"}
   gan: {images: 16, batch: 8, start: scratch}
 produce:

@@ -15,7 +15,19 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ("phantoms", "ingest", "dedupe", "strata", "tone", "constancy", "tone_on_pad", "gates", "sampling", "build")
+PARTS = (
+    "phantoms",
+    "ingest",
+    "dedupe",
+    "strata",
+    "tone",
+    "constancy",
+    "tone_on_pad",
+    "gates",
+    "sampling",
+    "fairness",
+    "build",
+)
 
 
 def main() -> None:

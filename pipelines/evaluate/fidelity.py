@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluate.distance import cubic_kernel, frechet_distance, unbiased_mmd2
+from pipelines.embedding.distance import cubic_kernel, frechet_distance, unbiased_mmd2
 from pipelines.evaluate.material import Cell, Material
 from pipelines.evaluate.resample import EstimateFields, measured, not_measured
 from schemas.metrics import Comparison, FidelityMetric, FidelityRow, SkinGroup, skin_group

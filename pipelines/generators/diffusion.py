@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.conditioning import Conditioner, drop, encode
+from pipelines.generators.fairness import Fairness
 from pipelines.generators.guidance import draw_planes, guided
 from pipelines.generators.interface import Condition, Step
 from pipelines.generators.space import Space, configured_space, recorded_space, space_config
@@ -111,16 +112,38 @@ class DiffusionRecipe:
         noise = context.draws.normal(*clean.shape).to(clean.device)
         p = self.params.dropout
         codes = drop(context.conditions, p.drop_tone, p.drop_lesion, p.drop_both, UNKNOWN_SHARE, context.draws)
+        noisy = self.schedule.add_noise(clean, noise, time)
         with context.backend.autocast():
-            predicted = context.wrapped["denoiser"](self.schedule.add_noise(clean, noise, time), time, codes)
+            predicted = context.wrapped["denoiser"](noisy, time, codes)
         error = (predicted.float() - self.schedule.get_velocity(clean, noise, time)) ** 2
         per_image = (error * self.space.importance()[:, None, None]).mean(dim=(1, 2, 3))
-        loss = (per_image * self._weight(time)).mean()
+        weighed = per_image * self._weight(time)
+        said: dict[str, float] = {}
+        fairness = getattr(self.net, "fairness", None)
+        if isinstance(fairness, Fairness):
+            weighed = weighed * fairness.weights(per_image, time / TRAIN_STEPS, context)
+        loss = weighed.mean()
+        if isinstance(fairness, Fairness) and fairness.tone is not None:
+            planes, read = self._clean_pictures(noisy, predicted.float(), time, fairness.tone.params.least_snr)
+            shared, kl = fairness.tone(planes, context.fst[read], context.draws.world, context.backend)
+            loss = loss + fairness.tone.params.weight * shared
+            said["tone_kl"] = float(kl)
         context.backend.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameter_groups()[0], 1.0)
         context.optimisers[0].step()
         context.optimisers[0].zero_grad(set_to_none=True)
-        return {"loss": float(loss.detach()), "mse": float(per_image.mean().detach())}
+        return {"loss": float(loss.detach()), "mse": float(per_image.mean().detach()), **said}
+
+    def _clean_pictures(self, noisy: Tensor, velocity: Tensor, time: Tensor, least_snr: float) -> tuple[Tensor, Tensor]:
+        """Return the clean pictures (k, 3, r, r) predicted at SNR `least_snr` and above, and which (n,) bool they are.
+
+        x0 = sqrt(alpha) x_t - sqrt(1 - alpha) v: Salimans & Ho (2022), section 4.
+        """
+        alpha = self.schedule.alphas_cumprod.to(time.device)[time]
+        read = alpha >= least_snr * (1 - alpha)
+        keep, away = alpha[read].sqrt()[:, None, None, None], (1 - alpha[read]).sqrt()[:, None, None, None]
+        srgb = self.space.to_srgb(keep * noisy[read] - away * velocity[read])
+        return srgb.permute(0, 3, 1, 2) * 2 - 1, read
 
     def _weight(self, time: Tensor) -> Tensor:
         """Return min(SNR, gamma) / (SNR + 1): min-SNR weighting in terms of v."""

@@ -109,6 +109,8 @@ class Step:
     backend: Backend
     optimisers: Sequence[torch.optim.Optimizer]
     wrapped: Mapping[str, nn.Module]  # the children of `net` as prepared for the process group
+    groups: Tensor  # int64 (n,), each image's stratum: its position in `TrainingSet.strata`
+    fst: Tensor  # int64 (n,), 0 where nobody said one
 
 
 def key_noise(keys: Sequence[str], shape: tuple[int, ...]) -> Tensor:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.train.strata_card import fairness_section, strata_section
 from schemas.licences import most_restrictive
+from schemas.strata import StratumRow
 from schemas.table import write_text
+from schemas.training import StratumLossRow
 
 _CARD = """# Model card: {generator}
 
@@ -33,6 +36,17 @@ _CARD = """# Model card: {generator}
 
 {round_trip}
 
+## Fairness in training
+
+{fairness}
+
+## Strata
+
+Loss: over that of all strata at the same noise levels, last record (1 is like the rest; it is no measure of a picture's
+quality). Weight: mean over noise levels. `losses_by_stratum.parquet` has both over time.
+
+{strata}
+
 ## Intended use
 
 To make images for training dermatology classifiers where real ones are missing, inside this factory, whose gates and
@@ -41,7 +55,7 @@ any patient.
 
 ## Limits
 
-- What it knows of a stratum with few training images it has borrowed from other skin types and lesions.
+- What it knows of a `borrowed` stratum it has from other skin types and lesions, as the table above says.
 - {resolution} px: dermoscopic structures smaller than a few pixels are not drawn.
 - Its samples were not looked at by a dermatologist.
 
@@ -77,8 +91,17 @@ start from scratch or say so. Not for diagnosis; its lesions are drawings of tex
 """
 
 
-def write_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path, round_trip: str | None = None) -> None:
-    """Write the card for a finished run; `about` is the checkpoint's config, `round_trip` what was measured of it."""
+def write_card(
+    about: dict[str, Any], log: Sequence[dict[str, Any]], losses: Sequence[StratumLossRow], strata: Sequence[StratumRow],
+    path: Path, round_trip: str | None = None,
+) -> None:  # fmt: skip
+    """Write the card for a finished run.
+
+    Args:
+        about: the checkpoint's config.
+        strata: how they are classed.
+        round_trip: what was measured of its autoencoder, if it has one.
+    """
     licence = most_restrictive(about["licences"])
     text = _CARD.format(
         **{
@@ -102,6 +125,8 @@ def write_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path,
         licence=licence.id,
         licences=", ".join(about["licences"]),
         losses=_losses(log),
+        fairness=fairness_section(about),
+        strata=strata_section(strata, losses),
         sheet_every=about["params"]["sheet_every_images"],
     )
     write_text(text, path)

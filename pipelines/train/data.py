@@ -20,7 +20,9 @@ from schemas.catalog import CatalogRow, PixelRow
 from schemas.errors import CheckFailed
 from schemas.paths import Workspace
 from schemas.table import read_rows, read_table
-from schemas.words import Split
+from schemas.words import Lesion, Modality, Split
+
+Stratum = tuple[Modality, int | None, Lesion]
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,17 @@ class TrainingSet:
     conditions: Sequence[Condition]
     weights: NDArray[np.float64]  # probability of each image in a batch
     digest: str
+    strata: Sequence[Stratum]  # that have an image, in the order of `stratum_order`
+    groups: Tensor  # int64 (n,), each image's position in `strata`
 
     @property
     def resolution(self) -> int:
         return int(self.pixels.shape[1])
+
+    @property
+    def fst(self) -> Tensor:
+        """Return each image's Fitzpatrick type, int64 (n,), 0 where nobody said one."""
+        return torch.tensor([c.fst or 0 for c in self.conditions])
 
     def indices(self, seed: int, step: int, size: int) -> NDArray[np.int64]:
         """Return the images of one global batch, drawn with replacement by `weights`."""
@@ -43,23 +52,64 @@ class TrainingSet:
         return rng.choice(len(self.weights), size=size, p=self.weights)
 
 
-def resampling(conditions: Sequence[Condition], power: float) -> NDArray[np.float64]:
-    """Return each image's probability, proportional to n^-power for a stratum of n images.
+def stratum_of(condition: Condition) -> Stratum:
+    """Return the modality x FST x lesion cell that an image belongs to."""
+    return condition.modality, condition.fst, condition.lesion
+
+
+def stratum_order(stratum: Stratum) -> tuple[int, int, int]:
+    """Return the key that strata are sorted by: modality, FST (unknown first), lesion, each as its list has them."""
+    modality, fst, lesion = stratum
+    return list(Modality).index(modality), fst or 0, list(Lesion).index(lesion)
+
+
+def resampling(conditions: Sequence[Condition], power: float, max_repeats: float | None = None) -> NDArray[np.float64]:
+    """Return each image's probability, proportional to n^-power for a stratum of n images, capped.
 
     A stratum's share of a batch is then proportional to n^(1 - power): 0 keeps the data's shares, 1 makes all equal.
+
+    Args:
+        max_repeats: no image is drawn more than this many times as often as an even draw over all images would draw
+            it (1 is the even draw); what the cap takes goes to the others in proportion. None: no cap.
     """
-    strata = [(c.modality, c.fst, c.lesion) for c in conditions]
+    strata = [stratum_of(c) for c in conditions]
     sizes = Counter(strata)
     weights = np.array([sizes[s] ** -power for s in strata], np.float64)
-    return np.asarray(weights / weights.sum())
+    even = np.asarray(weights / weights.sum())
+    return even if max_repeats is None else capped(even, max_repeats / len(even))
 
 
-def training_set(pixels: NDArray[np.uint8], conditions: Sequence[Condition], power: float, digest: str) -> TrainingSet:
+def capped(shares: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
+    """Return probabilities no larger than `cap`, the others enlarged by one common factor (water-filling).
+
+    Raises:
+        ValueError: `cap` x their number is below 1, so that they cannot sum to 1.
+    """
+    if cap * len(shares) < 1 - 1e-9:
+        raise ValueError(f"a cap of {cap:g} on each of {len(shares)} shares leaves them below 1 in sum")
+    result = shares.copy()
+    full = np.zeros(len(shares), np.bool_)
+    while (over := ~full & (result > cap)).any():  # each pass caps one stratum or more, so it ends
+        full |= over
+        result[full] = cap
+        if not full.all():
+            result[~full] = shares[~full] * ((1 - cap * full.sum()) / shares[~full].sum())
+    return result
+
+
+def training_set(
+    pixels: NDArray[np.uint8], conditions: Sequence[Condition], power: float, digest: str,
+    max_repeats: float | None = None,
+) -> TrainingSet:  # fmt: skip
     """Return a training set from arrays."""
-    return TrainingSet(torch.from_numpy(pixels), encode(conditions), conditions, resampling(conditions, power), digest)
+    strata = sorted({stratum_of(c) for c in conditions}, key=stratum_order)
+    place = {stratum: i for i, stratum in enumerate(strata)}
+    groups = torch.tensor([place[stratum_of(c)] for c in conditions])
+    weights = resampling(conditions, power, max_repeats)
+    return TrainingSet(torch.from_numpy(pixels), encode(conditions), conditions, weights, digest, strata, groups)
 
 
-def load_training_set(workspace: Workspace, power: float) -> TrainingSet:
+def load_training_set(workspace: Workspace, power: float, max_repeats: float | None = None) -> TrainingSet:
     """Return the `train` split with its pixels.
 
     Raises:
@@ -78,6 +128,22 @@ def load_training_set(workspace: Workspace, power: float) -> TrainingSet:
             f"train: the licence of {', '.join(forbidden)} does not allow derived images, learning from them makes some; "
             "remove it from sources.use or set sources.require: [derive], and ingest again"
         )
+    return _read_set(workspace, rows, power, max_repeats)
+
+
+def load_validation_set(workspace: Workspace) -> TrainingSet | None:
+    """Return the `validation` split with its pixels, which measures a training and never moves a weight; None if empty.
+
+    Raises:
+        CheckFailed: pixels are missing.
+    """
+    rows = sorted(
+        (r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.VALIDATION), key=lambda r: r.image_id
+    )
+    return _read_set(workspace, rows, 0.0, None) if rows else None
+
+
+def _read_set(workspace: Workspace, rows: Sequence[CatalogRow], power: float, max_repeats: float | None) -> TrainingSet:
     wanted = {r.image_id for r in rows}
     table = read_table(workspace.images, PixelRow, columns=["image_id", "image"])
     found = {
@@ -94,7 +160,7 @@ def load_training_set(workspace: Workspace, power: float) -> TrainingSet:
         "\n".join(f"{r.image_id} {r.fst} {r.lesion} {r.ita_deg}" for r in rows).encode()
     ).hexdigest()
     pixels = np.stack([decode_png(found[r.image_id]) for r in rows])
-    return training_set(pixels, conditions, power, digest)
+    return training_set(pixels, conditions, power, digest, max_repeats)
 
 
 def turned(pixels: Tensor, draws: Draws) -> Tensor:

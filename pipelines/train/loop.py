@@ -22,9 +22,12 @@ from torch import nn
 from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Recipe, Step
 from pipelines.train.data import TrainingSet, turned
-from pipelines.train.state import load_state, save_state
+from pipelines.train.early_stop import Seen, Watch
+from pipelines.train.fairness import stratum_losses, worst_stratum
+from pipelines.train.state import Records, load_state, save_state
 from pipelines.train.watch import check_stable, diversity_meter
 from schemas.errors import CheckFailed, ParamsError
+from schemas.train_params import WatchParams
 
 EMA_RAMP = 0.09
 """The average's half-life is at most this share of the images seen, so that early weights do not linger (EDM2's ramp)."""
@@ -53,35 +56,50 @@ class Run:
     average: nn.Module
     step: int = 0
     images: int = 0
-    log: list[dict[str, Any]] = field(default_factory=list)
+    records: Records = field(default_factory=dict)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Return the losses logged so far."""
+        return self.records.setdefault("log", [])
+
+    @property
+    def strata(self) -> list[dict[str, Any]]:
+        """Return the losses by stratum and noise level recorded so far."""
+        return self.records.setdefault("strata", [])
 
 
 def fit(
     recipe: Recipe, data: TrainingSet, budget: Budget, *, seed: int, key: str, state: Path, mixed_precision: str,
-    on_log: Callable[[Mapping[str, Any]], None], on_save: Callable[[Run], None],
+    on_log: Callable[[Mapping[str, Any]], None], on_save: Callable[[Run], Seen | None], watch: WatchParams = WatchParams(),
 ) -> Run:  # fmt: skip
     """Train to the budget and return the run; goes on from `state` if it holds one of the same `key`.
 
     Every process of a launch calls it alike; the first one alone logs, saves and writes.
 
+    Args:
+        on_save: called with the run when a state is about to be saved; what it saw decides whether the run goes on.
+
     Raises:
-        CheckFailed: a loss is not finite; a GAN diverges or draws one picture (`watch`).
+        CheckFailed: a loss is not finite, the samples have lost their variety, or a GAN diverges (`watch`).
         ParamsError: the batch does not divide by the number of processes.
     """
     accelerator = accelerated(mixed_precision)
     _check_divides(budget, recipe.name, accelerator)
     net = recipe.net.to(accelerator.device)
     run = Run(recipe, copy.deepcopy(net).requires_grad_(False))
+    watcher = Watch(recipe.name, watch, run.average)
     groups = recipe.parameter_groups()
     optimisers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(p, lr=budget.learning_rate, betas=budget.betas, weight_decay=0.0) for p in groups
     ]
-    run.step, run.log = load_state(state, key, net, run.average, optimisers)
+    parts = {"net": net, "average": run.average, "watch": watcher}
+    run.step, run.records = load_state(state, key, parts, optimisers)
     trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
     wrapped = {name: accelerator.prepare(child) for name, child in trained.items()}
     total, save_every = -(-budget.images // budget.batch), max(1, budget.save_every_images // budget.batch)
     meter, diversity = _Meter(run.step), diversity_meter(recipe, data, seed)
-    while run.step < total:
+    while run.step < total and not watcher.stopped:
         _set_rate(optimisers, budget, run.step * budget.batch)
         losses = recipe.step(_step(data, budget, seed, run.step, accelerator, optimisers, wrapped))
         run.step += 1
@@ -96,12 +114,37 @@ def fit(
             run.log.append({"step": run.step, "images": run.images, **losses, **diversity(run.average)})
             check_stable(recipe, run.log, budget.images)
         if logs and accelerator.is_main_process:
-            on_log({**run.log[-1], **meter.read(run.step, total, budget.batch)})
-        if saves and accelerator.is_main_process:
-            save_state(state, key, run.step, net, run.average, optimisers, run.log)
-            on_save(run)
+            on_log({**run.log[-1], **meter.read(run.step, total, budget.batch), **worst_stratum(net, data.strata)})
+        if saves:
+            run.strata.extend(stratum_losses(net, data.strata, run.images))
+            if accelerator.is_main_process:
+                _look(run, watcher, on_save)
+                save_state(state, key, run.step, parts, optimisers, run.records)
+            watcher.agree(accelerator)
+    return _finished(run, watcher, data, budget, accelerator, on_save)
+
+
+def _finished(
+    run: Run, watcher: Watch, data: TrainingSet, budget: Budget, accelerator: Accelerator,
+    on_save: Callable[[Run], Seen | None],
+) -> Run:  # fmt: skip
+    """Close the records, judge the last weights too if any were judged, and leave the best ones in `average`."""
     run.images = run.step * budget.batch
+    if not watcher.stopped:
+        run.strata.extend(stratum_losses(run.recipe.net, data.strata, run.images))
+        if watcher.kept is not None and accelerator.is_main_process:
+            _look(run, watcher, on_save)
+    watcher.restore(run.average)
+    run.records["watch"] = [watcher.said()]
     return run
+
+
+def _look(run: Run, watcher: Watch, on_save: Callable[[Run], Seen | None]) -> None:
+    """Show the run to its observer, record what was seen and let the watcher judge it."""
+    seen = on_save(run)
+    if seen is not None:
+        run.records.setdefault("looks", []).extend(seen.rows(run.images))
+        watcher.look(seen, run.average, run.images)
 
 
 def accelerated(mixed_precision: str) -> Accelerator:
@@ -161,7 +204,8 @@ def _step(
     draws = step_draws(seed, number, rank, world)
     pixels = turned(data.pixels[mine], draws).to(accelerator.device)
     codes = data.codes[mine].to(accelerator.device)
-    return Step(pixels, codes, draws, number, accelerator, optimisers, wrapped)
+    groups, fst = data.groups[mine].to(accelerator.device), data.fst[mine].to(accelerator.device)
+    return Step(pixels, codes, draws, number, accelerator, optimisers, wrapped, groups, fst)
 
 
 def _set_rate(optimisers: list[torch.optim.Optimizer], budget: Budget, images: int) -> None:

@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from accelerate import PartialState
 from torch import nn
 
-from pipelines.generators.checkpoint import CONFIG, load_checkpoint, save_checkpoint
+from pipelines.generators.checkpoint import CONFIG, load_checkpoint
 from pipelines.generators.conditioning import LESIONS, Conditioner
 from pipelines.generators.interface import Recipe
 from pipelines.generators.latent import Latent
 from pipelines.generators.registry import BASE, entry
 from pipelines.generators.space import Space
 from pipelines.imaging.spectral import BLOCK
-from pipelines.train.card import write_card
-from pipelines.train.data import TrainingSet, load_training_set
-from pipelines.train.loop import Budget, Run, fit
+from pipelines.train.data import TrainingSet, load_training_set, load_validation_set
+from pipelines.train.fairness import attach_fairness
+from pipelines.train.loop import Budget, fit
 from pipelines.train.memory import memory_explained
-from pipelines.train.round_trip import RoundTrip, check_round_trip, round_trip_table
-from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
-from pipelines.train.state import discard_state
+from pipelines.train.observer import Observer, Progress
+from pipelines.train.outputs import describe, read_result, write_card_of, write_outputs, write_training_images
+from pipelines.train.round_trip import check_round_trip
 from pipelines.train.watch import Adversarial, check_conditions
-from schemas.catalog import CatalogRow
 from schemas.errors import CheckFailed, CheckpointError, ParamsError
 from schemas.params import Params
 from schemas.paths import Workspace
-from schemas.table import read_rows, write_rows, write_table
 from schemas.train_params import DiffusionParams, GeneratorParams, StableDiffusionParams
-from schemas.withdrawal import TRAINING, TrainingImageRow
-from schemas.words import Lesion, Modality, Split
+from schemas.words import Lesion, Modality
 
 """The params of one generator."""
-
-Progress = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -70,39 +61,41 @@ def train_generator(
     """
     make = entry(name).recipe
     own: GeneratorParams = getattr(params.train, name)
-    data = load_training_set(workspace, params.train.resample_power)
+    data = load_training_set(workspace, params.train.resample_power, params.train.max_repeats)
     check_variety(data)
+    held_out = load_validation_set(workspace)
     if data.resolution % (4 * BLOCK):
         raise ParamsError(
             f"ingest.resolution: got {data.resolution} px; {name} needs a multiple of {4 * BLOCK}; use 64"
         )
     folder = workspace.model(name)
-    key = _content_key(name, params, own, data)
+    key = _content_key(name, params, own, data, held_out)
     if (done := _finished(name, folder, key)) is not None:
         if PartialState().is_main_process:
-            _write_training_images(folder, workspace)
+            write_training_images(folder, workspace)
+            write_card_of(folder, done, workspace)
         return TrainResult(name, folder, done["sha256"], done["images"], len(data.conditions), own.start, True)
     torch.manual_seed(params.train.seed)
     recipe = make(own, data.resolution)
     if isinstance(recipe, Adversarial):
         check_conditions(name, data)
     start_from(recipe, data, own.start)
-    record = _round_trip(recipe, own, workspace, folder)
-    conditions = sheet_conditions(data)
-
-    def saved(run: Run) -> None:
-        snapshot_sheet(recipe, run.average, conditions, run.images, folder)
-
+    _check_autoencoder(recipe, own, workspace, folder)
+    probe = None
+    if isinstance(own, DiffusionParams):
+        probe = attach_fairness(recipe, own.fairness, data, held_out, params.train.seed)
+    observer = Observer(recipe, data, held_out, own.watch, folder, on_progress)
     with memory_explained(name, own.batch, data.resolution, _remedies(own)):
         run = fit(
             recipe, data, _budget(own), seed=params.train.seed, key=key, state=folder / "state",
-            mixed_precision=own.mixed_precision, on_log=on_progress, on_save=saved,
+            mixed_precision=own.mixed_precision, on_log=on_progress, on_save=observer.saved, watch=own.watch,
         )  # fmt: skip
     everyone = PartialState()
     if everyone.is_main_process:
-        about = _about(recipe, run, own, data, key, workspace)
-        _finish(recipe, run, data, folder, about, record)
-        _write_training_images(folder, workspace)
+        about = describe(recipe, run, params, data, key, workspace)
+        about["tone_probe"] = probe.plain() if probe is not None else None
+        write_outputs(recipe, run, observer, about, workspace)
+        write_training_images(folder, workspace)
     everyone.wait_for_everyone()
     digest = str(read_result(folder)["sha256"])
     return TrainResult(name, folder, digest, run.images, len(data.conditions), own.start, False)
@@ -152,13 +145,12 @@ def check_variety(data: TrainingSet) -> None:
         )
 
 
-def _round_trip(recipe: Recipe, own: GeneratorParams, workspace: Workspace, folder: Path) -> RoundTrip | None:
-    """Return what a recipe's autoencoder does to skin, None if it works without one; raises CheckFailed at a gap."""
+def _check_autoencoder(recipe: Recipe, own: GeneratorParams, workspace: Workspace, folder: Path) -> None:
+    """Measure what a recipe's autoencoder does to skin, if it works through one; raises CheckFailed at a gap."""
     space = getattr(recipe, "space", None)
-    if not isinstance(space, Latent) or not isinstance(own, DiffusionParams | StableDiffusionParams):
-        return None
-    main = PartialState().is_main_process
-    return check_round_trip(recipe.name, space.to(PartialState().device), workspace, own.round_trip, folder, main)
+    if isinstance(space, Latent) and isinstance(own, DiffusionParams | StableDiffusionParams):
+        here = PartialState()
+        check_round_trip(recipe.name, space.to(here.device), workspace, own.round_trip, folder, here.is_main_process)
 
 
 def _remedies(own: GeneratorParams) -> str:
@@ -175,8 +167,14 @@ def _budget(own: GeneratorParams) -> Budget:
     )  # fmt: skip
 
 
-def _content_key(name: str, params: Params, own: GeneratorParams, data: TrainingSet) -> str:
-    """Return a digest of everything the weights depend on, but for the code (dvc.yaml lists that)."""
+def _content_key(
+    name: str, params: Params, own: GeneratorParams, data: TrainingSet, held_out: TrainingSet | None
+) -> str:
+    """Return a digest of everything the weights depend on, but for the code (dvc.yaml lists that).
+
+    Validation images decide whether the tone term is used and when a run stops, so they count where one of them is on.
+    """
+    judged = own.watch.patience > 0 or (isinstance(own, DiffusionParams) and own.fairness.tone.weight > 0)
     base = (
         (BASE / name / CONFIG).read_text(encoding="utf-8")
         if own.start == "base" and (BASE / name / CONFIG).is_file()
@@ -185,7 +183,9 @@ def _content_key(name: str, params: Params, own: GeneratorParams, data: Training
     slots = sorted(
         {(str(c.lesion), LESIONS.index(c.lesion)) for c in data.conditions}
     )  # a moved lesion is another class
-    parts = [name, own.model_dump_json(), str(params.train.seed), str(params.train.resample_power), data.digest, base]
+    common = params.train.model_dump_json(include={"seed", "resample_power", "max_repeats"})
+    parts = [name, own.model_dump_json(), common, data.digest, base]
+    parts += [held_out.digest] if judged and held_out is not None else []
     parts.append(str(slots))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -197,53 +197,3 @@ def _finished(name: str, folder: Path, key: str) -> dict[str, Any] | None:
     except CheckpointError:
         return None
     return config if config.get("content_key") == key and (folder / "card.md").is_file() else None
-
-
-def _about(
-    recipe: Recipe, run: Run, own: GeneratorParams, data: TrainingSet, key: str, workspace: Workspace
-) -> dict[str, Any]:
-    rows = [r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN]
-    theirs = own.base if isinstance(own, StableDiffusionParams) else getattr(own, "autoencoder", None)
-    return {
-        **recipe.config(),
-        "content_key": key,
-        "data_digest": data.digest,
-        "images": run.images,
-        "training_images": len(data.conditions),
-        "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
-        "start": own.start,
-        "params": own.model_dump(mode="json"),
-        "sources": sorted({r.source for r in rows}),
-        "licences": sorted({r.licence for r in rows} | ({theirs.licence} if theirs else set())),
-        "lesions": sorted({str(r.lesion) for r in rows}),
-        "fst": sorted({r.fst for r in rows if r.fst is not None}),
-    }
-
-
-def _write_training_images(folder: Path, workspace: Workspace) -> None:
-    """Write training.parquet: which images the weights come from, for `equiderm impact`."""
-    rows = sorted(
-        (r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN), key=lambda r: r.image_id
-    )
-    used = [TrainingImageRow(image_id=r.image_id, source=r.source, patient_id=r.patient_id) for r in rows]
-    write_rows(used, TrainingImageRow, folder / TRAINING)
-
-
-def _finish(
-    recipe: Recipe, run: Run, data: TrainingSet, folder: Path, about: dict[str, Any], record: RoundTrip | None
-) -> None:
-    """Write the outputs, the card last: its presence says the run is whole."""
-    (folder / "card.md").unlink(missing_ok=True)
-    digest = save_checkpoint(exported(recipe, run.average), about, folder)
-    write_table(pa.Table.from_pylist(run.log), folder / "losses.parquet")
-    title = f"{recipe.name}, {run.images:,} images seen on {len(data.conditions):,}"
-    draw_sheet(folder, sheet_conditions(data), title, folder / "sheets" / "final.png")
-    shutil.rmtree(folder / "snapshot", ignore_errors=True)
-    discard_state(folder / "state")
-    write_card({**about, "sha256": digest}, run.log, folder / "card.md", round_trip_table(record) if record else None)
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """Return a finished run's config as stored."""
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return config

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.generators.checkpoint import save_checkpoint
 from pipelines.generators.interface import Condition, Recipe
@@ -18,6 +19,10 @@ from schemas.params import SamplerParams
 from schemas.words import FST_RANGE, FST_ROMAN, LESION_SHORT, Modality
 
 PER_CELL = 2
+REAL_PAIRS = 8
+"""Most pairs of a stratum's real images that variety is compared with."""
+
+Pixels = NDArray[np.uint8]
 
 
 def sheet_conditions(data: TrainingSet) -> list[Condition]:
@@ -38,8 +43,11 @@ def sheet_conditions(data: TrainingSet) -> list[Condition]:
     return result
 
 
-def draw_sheet(folder: Path, conditions: Sequence[Condition], title: str, target: Path) -> None:
-    """Draw the checkpoint in `folder` on fixed seeds and write a contact sheet as PNG."""
+def draw_sheet(folder: Path, conditions: Sequence[Condition], title: str, target: Path) -> Pixels:
+    """Draw the checkpoint in `folder` on fixed seeds, write a contact sheet as PNG and return its pictures.
+
+    Those are uint8 (n x PER_CELL, r, r, 3), the pictures of one condition next to each other.
+    """
     generator = load_generator(folder, SamplerParams())
     asked = [c for c in conditions for _ in range(PER_CELL)]
     keys = [
@@ -53,15 +61,42 @@ def draw_sheet(folder: Path, conditions: Sequence[Condition], title: str, target
     columns = list(dict.fromkeys(_cell(c)[1] for c in conditions))
     target.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(cells, rows, columns, per_cell=PER_CELL, title=title).save(target)
+    return pixels
 
 
-def snapshot_sheet(recipe: Recipe, average: Any, conditions: Sequence[Condition], images: int, folder: Path) -> Path:
-    """Write the averaged weights of a run under way to `folder`/snapshot, draw them, and return the sheet's path."""
+def snapshot_sheet(
+    recipe: Recipe, average: Any, conditions: Sequence[Condition], images: int, folder: Path
+) -> tuple[Path, Pixels]:
+    """Write the averaged weights of a run under way to `folder`/snapshot, draw them; return the sheet's path and pictures."""
     snapshot = folder / "snapshot"
     save_checkpoint(exported(recipe, average), {**recipe.config(), "images": images}, snapshot)
     target = folder / "sheets" / f"{images:08d}.png"
-    draw_sheet(snapshot, conditions, f"{recipe.name} after {images:,} images", target)
-    return target
+    return target, draw_sheet(snapshot, conditions, f"{recipe.name} after {images:,} images", target)
+
+
+def diversity(drawn: Pixels, data: TrainingSet) -> float | None:
+    """Return how much the pictures of one condition differ, over how much real ones of one stratum do; None without pairs.
+
+    Mean absolute difference of two pictures after each one's mean colour is taken out, so that tone is no variety. 1 is
+    as varied as real images, 0 one picture a condition.
+
+    Args:
+        drawn: as `draw_sheet` returns them.
+    """
+    real = []
+    for group in range(len(data.strata)):
+        mine = np.flatnonzero(data.groups.numpy() == group)[: 2 * REAL_PAIRS]
+        real += [mine[i : i + 2] for i in range(0, len(mine) - 1, 2)]
+    if not real:
+        return None
+    among_real = np.mean([_difference(*data.pixels[pair].numpy()) for pair in real])
+    among_drawn = np.mean([_difference(drawn[i], drawn[i + 1]) for i in range(0, len(drawn), PER_CELL)])
+    return float(among_drawn / max(float(among_real), 1e-9))
+
+
+def _difference(a: Pixels, b: Pixels) -> float:
+    one, other = (x.astype(np.float64) - x.mean(axis=(0, 1)) for x in (a, b))
+    return float(np.abs(one - other).mean())
 
 
 def exported(recipe: Recipe, average: Any) -> Any:

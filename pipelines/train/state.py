@@ -1,11 +1,14 @@
-"""A training run's whole state on disk: weights, average, optimisers, step. Safetensors only; the last two are kept."""
+"""A training run's whole state on disk: weights, average, optimisers, watch, step, records.
+
+Safetensors and JSON only; the last two are kept. Fairness weights and the tone probe are children of the network.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +21,26 @@ from schemas.table import write_bytes, write_text
 
 KEPT = 2
 
+Records = dict[str, list[dict[str, Any]]]
+
 
 def save_state(
-    folder: Path, key: str, step: int, net: nn.Module, average: nn.Module, optimisers: Sequence[torch.optim.Optimizer],
-    log: list[dict[str, Any]],
+    folder: Path, key: str, step: int, parts: Mapping[str, nn.Module], optimisers: Sequence[torch.optim.Optimizer],
+    records: Records,
 ) -> None:  # fmt: skip
-    """Write the state after `step` steps and drop older ones; a reader never sees a part of it."""
-    tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    """Write the state after `step` steps and drop older ones; a reader never sees a part of it.
+
+    Args:
+        parts: modules by name (network, average, watch), whose parameters and buffers are kept.
+        records: rows by name: what the run has logged so far.
+    """
+    tensors = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
     for number, optimiser in enumerate(optimisers):
         for index, moments in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
     data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     write_bytes(data, folder / f"{step:09d}.safetensors")
-    about = {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "log": log}
+    about = {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "records": records}
     write_text(json.dumps(about), folder / f"{step:09d}.json")
     for old in sorted(folder.glob("*.json"))[:-KEPT]:
         old.unlink()
@@ -39,9 +48,9 @@ def save_state(
 
 
 def load_state(
-    folder: Path, key: str, net: nn.Module, average: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
-) -> tuple[int, list[dict[str, Any]]]:
-    """Restore the newest undamaged state of this run and return (steps done, log); (0, []) if there is none.
+    folder: Path, key: str, parts: Mapping[str, nn.Module], optimisers: Sequence[torch.optim.Optimizer]
+) -> tuple[int, Records]:
+    """Restore the newest undamaged state of this run and return (steps done, records); (0, {}) if there is none.
 
     A state of another run (`key` differs) is ignored; one whose digest is wrong is passed over for the one before it.
     """
@@ -54,9 +63,9 @@ def load_state(
             tensors = load(data)
         except (OSError, ValueError, KeyError, SafetensorError):
             continue
-        _restore(tensors, net, average, optimisers)
-        return int(about["step"]), list(about["log"])
-    return 0, []
+        _restore(tensors, parts, optimisers)
+        return int(about["step"]), dict(about["records"])
+    return 0, {}
 
 
 def discard_state(folder: Path) -> None:
@@ -65,10 +74,11 @@ def discard_state(folder: Path) -> None:
 
 
 def _restore(
-    tensors: dict[str, Tensor], net: nn.Module, average: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+    tensors: dict[str, Tensor], parts: Mapping[str, nn.Module], optimisers: Sequence[torch.optim.Optimizer]
 ) -> None:
-    net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
-    average.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
+    for part, module in parts.items():
+        own = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+        module.load_state_dict(own)
     for number, optimiser in enumerate(optimisers):
         prefix = f"optimiser.{number}."
         moments: dict[int, dict[str, Tensor]] = {}

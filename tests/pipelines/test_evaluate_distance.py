@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.image.kid import poly_mmd
 
-from pipelines.evaluate.distance import frechet_distance, kid
+from pipelines.embedding.distance import frechet_distance, kid
 
 
 def normal(seed: int, n: int, dims: int, mean: float = 0.0, spread: float = 1.0) -> np.ndarray:

@@ -92,8 +92,9 @@ def test_a_truncated_state_is_passed_over_for_the_one_before(tmp_path: Path) -> 
     newest.write_bytes(newest.read_bytes()[:-10])
     recipe = entry("gan").recipe(PARAMS["gan"], 64)
     optimisers = [torch.optim.AdamW(p) for p in recipe.parameter_groups()]
-    assert load_state(tmp_path / "cut", "k", recipe.net, copy.deepcopy(recipe.net), optimisers)[0] == 2
-    assert load_state(tmp_path / "cut", "another run", recipe.net, copy.deepcopy(recipe.net), optimisers)[0] == 0
+    parts = {"net": recipe.net, "average": copy.deepcopy(recipe.net)}
+    assert load_state(tmp_path / "cut", "k", parts, optimisers)[0] == 2
+    assert load_state(tmp_path / "cut", "another run", parts, optimisers)[0] == 0
     assert same(train("gan", tmp_path / "cut").average, whole.average)
 
 
@@ -134,7 +135,8 @@ def test_the_state_of_augmentation_and_path_length_is_carried_over_a_resume(tmp_
         train("stylegan2", tmp_path, stop_after=5)
     recipe = entry("stylegan2").recipe(PARAMS["stylegan2"], 64)
     optimisers = [torch.optim.AdamW(p) for p in recipe.parameter_groups()]
-    assert load_state(tmp_path, "k", recipe.net, copy.deepcopy(recipe.net), optimisers)[0] == 4
+    parts = {"net": recipe.net, "average": copy.deepcopy(recipe.net)}
+    assert load_state(tmp_path, "k", parts, optimisers)[0] == 4
     kept = recipe.net.state_dict()
     assert kept["path_length.mean"] > 0
     assert float(kept["augment.probability"]) in (

@@ -1,0 +1,154 @@
+"""When a run stops before its budget: no better worst group, or no variety; and what it then keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_training import PARAMS, same, tiny_set
+from torch import nn
+
+from pipelines.generators.interface import Condition
+from pipelines.generators.registry import entry
+from pipelines.train.data import training_set
+from pipelines.train.early_stop import Seen, Watch
+from pipelines.train.judge import Judge, judged_groups
+from pipelines.train.loop import Budget, Run, fit
+from pipelines.train.sheets import diversity, sheet_conditions
+from schemas.errors import CheckFailed, ParamsError
+from schemas.train_params import WatchParams
+from schemas.training import LookRow
+from schemas.words import Lesion, Modality
+
+BUDGET = Budget(
+    images=64, batch=8, learning_rate=1e-3, warmup_images=0, ema_halflife_images=20, log_every=1, save_every_images=8
+)
+WORST = {8: 0.9, 16: 0.5, 24: 0.6, 32: 0.7, 40: 0.1}
+"""KID of the worst group by images seen: best at 16; a patience of 2 ends the run at 32, before 40 would be better."""
+
+
+def watched(state: Path, patience: int, die_at: int | None = None) -> Run:
+    """Train a tiny GAN whose looks see `WORST`; `die_at` makes the look after so many images die, as a kill would."""
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    recipe = entry("gan").recipe(PARAMS["gan"], 64)
+
+    def saved(run: Run) -> Seen:
+        if run.images == die_at:
+            raise KeyboardInterrupt
+        return Seen(1.0, {"phantom/I/nevus": 0.05, "phantom/VI/nevus": WORST.get(run.images, 1.0)})
+
+    return fit(
+        recipe, tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        on_log=lambda row: None, on_save=saved, watch=WatchParams(patience=patience),
+    )  # fmt: skip
+
+
+def test_a_run_ends_when_its_worst_group_gets_no_better_and_keeps_the_best_weights(tmp_path: Path) -> None:
+    run = watched(tmp_path / "early", 2)
+    assert run.images == 32
+    assert run.records["watch"] == [{"stopped_early": True, "best_worst_kid": pytest.approx(0.5), "best_images": 16}]
+    rows = [LookRow.model_validate(row) for row in run.records["looks"]]
+    assert [r.images for r in rows if r.group == "phantom/VI/nevus"] == [8, 16, 24, 32]
+    patient = watched(tmp_path / "patient", 3)
+    assert patient.images == 64
+    assert patient.records["watch"][0]["best_images"] == 40
+    assert not same(run.average, patient.average)
+
+
+@pytest.mark.parametrize("die_at", [16, 24, 32])
+def test_a_killed_run_stops_where_it_would_have_stopped_with_the_same_weights(die_at: int, tmp_path: Path) -> None:
+    whole = watched(tmp_path / "whole", 2)
+    with pytest.raises(KeyboardInterrupt):
+        watched(tmp_path / "cut", 2, die_at)
+    resumed = watched(tmp_path / "cut", 2)
+    assert resumed.images == whole.images == 32
+    assert same(resumed.average, whole.average)
+    assert resumed.records == whole.records
+    again = watched(tmp_path / "cut", 2)  # its last state says that it has ended
+    assert again.images == 32
+    assert same(again.average, whole.average)
+
+
+def test_without_patience_nothing_is_kept_and_nothing_stops(tmp_path: Path) -> None:
+    run = watched(tmp_path, 0)
+    assert run.images == 64
+    assert run.records["watch"] == [{"stopped_early": False, "best_worst_kid": None, "best_images": None}]
+    assert not [k for k in Watch("gan", WatchParams(), nn.Linear(2, 2)).state_dict() if k.startswith("kept")]
+
+
+def test_two_looks_without_variety_are_a_collapse_and_one_is_not() -> None:
+    watch = Watch("gan", WatchParams(least_diversity=0.1), nn.Linear(2, 2))
+    for seen in (0.05, 0.5, 0.09):
+        watch.look(Seen(seen), nn.Linear(2, 2), 100)
+    with pytest.raises(CheckFailed) as stopped:
+        watch.look(Seen(0.02), nn.Linear(2, 2), 4000)
+    assert str(stopped.value) == (
+        "train gan: after 4,000 images the samples of a cell vary 0.020 times as much as real ones, twice running; at least "
+        "0.1 is needed (collapse); lower train.gan.learning_rate, train longer, or lower train.gan.watch.least_diversity"
+    )
+
+
+def test_diversity_is_one_for_real_pictures_and_zero_for_one_picture_a_condition() -> None:
+    data = tiny_set()
+    rng = np.random.default_rng(1)
+    cells = len(sheet_conditions(data))
+    noise = rng.integers(0, 256, (2 * cells, 64, 64, 3), dtype=np.uint8)
+    twice = data.__class__(**{**data.__dict__, "groups": torch.arange(12) // 2, "strata": data.strata[:6]})
+    assert diversity(noise, twice) == pytest.approx(1, abs=0.05)
+    assert diversity(np.repeat(noise[::2], 2, axis=0), twice) == 0
+    flat = np.full_like(noise, 90)
+    flat[1::2] = 160
+    assert diversity(flat, twice) == 0  # another tone is no variety
+    assert diversity(noise, tiny_set()) is None  # twelve strata of one image: nothing to compare with
+
+
+def people(fst: int, lesion: Lesion, n: int) -> list[Condition]:
+    return [Condition(Modality.PHANTOM, fst, lesion, 20.0)] * n
+
+
+def test_small_strata_are_judged_together_by_skin_type_and_smaller_ones_not() -> None:
+    conditions = people(1, Lesion.NEVUS, 8) + people(1, Lesion.MELANOMA, 3) + people(6, Lesion.NEVUS, 3)
+    conditions += people(6, Lesion.MELANOMA, 3)
+    held_out = training_set(np.zeros((17, 64, 64, 3), np.uint8), conditions, 0.0, "v")
+    groups = judged_groups(held_out, 6)
+    assert {name: len(places) for name, places in groups.items()} == {
+        "phantom/I/nevus": 8,
+        "phantom/VI/other lesions": 6,
+    }
+    with pytest.raises(ParamsError, match=r"watch\.patience: 3, but no group has 9 validation images"):
+        Judge(held_out, WatchParams(patience=3, least_real=9), lambda: pytest.fail("no features are needed to refuse"))
+
+
+class MeanColour:
+    """Features that are a picture's mean colour: enough to order sets by."""
+
+    name, dim = "mean-colour", 3
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        return (pixels.mean(axis=(1, 2)) / 255).astype(np.float32)
+
+
+class Painter:
+    """A generator that draws every picture in one grey."""
+
+    name, resolution, checkpoint_sha256, settings = "painter", 64, "0" * 64, {}
+
+    def __init__(self, grey: int) -> None:
+        self.grey = grey
+
+    def sample(self, conditions: object, keys: list[str]) -> np.ndarray:
+        return np.full((len(keys), 64, 64, 3), self.grey, np.uint8)
+
+
+def test_the_judge_finds_the_group_that_is_drawn_wrong() -> None:
+    conditions = people(1, Lesion.NEVUS, 6) + people(6, Lesion.NEVUS, 6)
+    pixels = np.concatenate([np.full((6, 64, 64, 3), g, np.uint8) for g in (200, 60)])
+    judge = Judge(
+        training_set(pixels, conditions, 0.0, "v"), WatchParams(patience=1, images=4, least_real=6), MeanColour
+    )
+    kid = judge(Painter(200))
+    assert kid["phantom/I/nevus"] == pytest.approx(0, abs=1e-6)
+    assert kid["phantom/VI/nevus"] > 0.1
