@@ -89,10 +89,7 @@ def fit(
     net = recipe.net.to(accelerator.device)
     run = Run(recipe, copy.deepcopy(net).requires_grad_(False))
     watcher = Watch(recipe.name, watch, run.average)
-    groups = recipe.parameter_groups()
-    optimisers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(p, lr=budget.learning_rate, betas=budget.betas, weight_decay=0.0) for p in groups
-    ]
+    optimisers = _optimisers(recipe, budget)
     parts = {"net": net, "average": run.average, "watch": watcher}
     run.step, run.records = load_state(state, key, parts, optimisers)
     trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
@@ -122,6 +119,13 @@ def fit(
                 save_state(state, key, run.step, parts, optimisers, run.records)
             watcher.agree(accelerator)
     return _finished(run, watcher, data, budget, accelerator, on_save)
+
+
+def _optimisers(recipe: Recipe, budget: Budget) -> list[torch.optim.Optimizer]:
+    return [
+        torch.optim.AdamW(p, lr=budget.learning_rate, betas=budget.betas, weight_decay=0.0)
+        for p in recipe.parameter_groups()
+    ]
 
 
 def _finished(

@@ -16,6 +16,8 @@ from pipelines.train.card import write_card
 from pipelines.train.data import TrainingSet
 from pipelines.train.loop import Run
 from pipelines.train.observer import Observer
+from pipelines.train.round_trip import FILE as ROUND_TRIP
+from pipelines.train.round_trip import RoundTrip, round_trip_table
 from pipelines.train.sheets import draw_sheet, exported
 from pipelines.train.state import discard_state
 from schemas.catalog import CatalogRow

@@ -89,5 +89,5 @@ def lenders(stratum: StratumRow, strata: Sequence[StratumRow]) -> str:
     fst = f"FST {FST_ROMAN[stratum.fst]}" if stratum.fst else "unknown FST"
     return (
         f"borrowed: tone from {same_tone} images of other lesions on {fst}, "
-        f"lesion from {same_lesion} of {stratum.lesion.value} on other skin"
+        f"lesion from {same_lesion} of {stratum.lesion.value} on other skin types"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -141,6 +142,14 @@ def test_prefect_keeps_a_table_for_each_stage(built: Built, api: Callable[[str],
         mine = [a for a in artifacts if a["key"] == stage.replace("@", "-")]
         assert mine, stage
         assert all(a["type"] == "markdown" and f"**{stage}**" in a["data"] and "| --- |" in a["data"] for a in mine)
+
+
+def test_prefect_shows_the_sample_sheets(built: Built, api: Callable[[str], list[dict[str, Any]]]) -> None:
+    sheets = [a for a in api("artifacts") if a["key"].startswith("sheet-")]
+    assert {a["key"] for a in sheets} == {"sheet-diffusion", "sheet-gan"}
+    final = (built.folder / "models/diffusion/sheets/final.png").read_bytes()
+    shown = [base64.b64decode(str(a["data"]).partition("base64,")[2]) for a in sheets]
+    assert final in shown
 
 
 def test_the_fan_out_is_seen_too(built: Built, api: Callable[[str], list[dict[str, Any]]]) -> None:

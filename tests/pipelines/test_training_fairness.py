@@ -193,8 +193,20 @@ def train(state: Path, fairness: FairnessParams | None, stop_after: int | None =
     )  # fmt: skip
 
 
-def test_all_off_is_a_training_without_them_bit_for_bit(tmp_path: Path) -> None:
-    without, off = train(tmp_path / "without", None), train(tmp_path / "off", OFF)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with everything on that nothing interrupted."""
+    return train(tmp_path_factory.mktemp("whole"), ON)
+
+
+@pytest.fixture(scope="module")
+def off(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with everything off."""
+    return train(tmp_path_factory.mktemp("off"), OFF)
+
+
+def test_all_off_is_a_training_without_them_bit_for_bit(off: Run, tmp_path: Path) -> None:
+    without = train(tmp_path / "without", None)
     assert same(without.recipe.net.denoiser, off.recipe.net.denoiser)
     assert without.log == off.log
     assert not without.strata
@@ -202,16 +214,14 @@ def test_all_off_is_a_training_without_them_bit_for_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["group_weights", "tone"])
-def test_each_part_alone_moves_the_weights(part: str, tmp_path: Path) -> None:
-    alone = OFF.model_copy(update={part: getattr(ON, part)})
-    off, on = train(tmp_path / "off", OFF), train(tmp_path / "on", alone)
+def test_each_part_alone_moves_the_weights(part: str, off: Run, tmp_path: Path) -> None:
+    on = train(tmp_path / "on", OFF.model_copy(update={part: getattr(ON, part)}))
     assert not same(off.recipe.net.denoiser, on.recipe.net.denoiser)
     assert ("tone_kl" in on.log[0]) is (part == "tone")
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
-def test_a_run_with_all_on_goes_on_bit_for_bit_from_any_step(stop_after: int, tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", ON)
+def test_a_run_with_all_on_goes_on_bit_for_bit_from_any_step(stop_after: int, whole: Run, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", ON, stop_after)
     resumed = train(tmp_path / "cut", ON)
@@ -237,7 +247,7 @@ t.train(Path(sys.argv[1]), t.ON)
 """
 
 
-def test_kill_9_loses_nothing_with_all_on(tmp_path: Path) -> None:
+def test_kill_9_loses_nothing_with_all_on(whole: Run, tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", _CHILD.format(tests=str(Path(__file__).parent)), str(tmp_path / "killed")],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -247,7 +257,7 @@ def test_kill_9_loses_nothing_with_all_on(tmp_path: Path) -> None:
     time.sleep(0.1)
     child.send_signal(signal.SIGKILL)
     child.wait(timeout=30)
-    killed, whole = train(tmp_path / "killed", ON), train(tmp_path / "whole", ON)
+    killed = train(tmp_path / "killed", ON)
     assert same(killed.recipe.net, whole.recipe.net)
     assert same(killed.average, whole.average)
 
@@ -263,7 +273,7 @@ torch.save(state, f"{{sys.argv[1]}}/{{PartialState().process_index}}.pt")
 """
 
 
-def test_two_processes_hold_equal_state_and_learn_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_hold_equal_state_and_learn_what_one_does(whole: Run, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
     script.write_text(_RANKS.format(tests=str(Path(__file__).parent)), encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
@@ -271,11 +281,10 @@ def test_two_processes_hold_equal_state_and_learn_what_one_does(tmp_path: Path) 
     subprocess.run([*command, str(tmp_path)], check=True, env=env, timeout=240, capture_output=True)
     left, right = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(left["net"][k], right["net"][k]) for k in left["net"])
-    alone = train(tmp_path / "alone", ON)
-    assert left["log"] == pytest.approx([r["loss"] for r in alone.log], rel=2e-3)
-    both, one = left["net"]["fairness.groups.weight"], alone.recipe.net.fairness.groups.weight
+    assert left["log"] == pytest.approx([r["loss"] for r in whole.log], rel=2e-3)
+    both, one = left["net"]["fairness.groups.weight"], whole.recipe.net.fairness.groups.weight
     assert float((both - one).abs().max()) < 1e-3
-    assert torch.equal(left["net"]["fairness.groups.seen"], alone.recipe.net.fairness.groups.seen)
+    assert torch.equal(left["net"]["fairness.groups.seen"], whole.recipe.net.fairness.groups.seen)
 
 
 def test_without_a_probe_that_can_read_the_tone_term_is_left_out_and_says_why(people: TrainingSet) -> None:

@@ -22,7 +22,9 @@ from pipelines.train.launch import launch_command, train_launched
 from schemas.errors import ParamsError
 from schemas.params import Params, load_params
 from schemas.paths import Workspace
+from schemas.table import read_rows
 from schemas.train_params import TrainParams
+from schemas.training import STRATUM_LOSSES, StratumLossRow
 
 TOLERANCE = 2e-3
 """Largest difference of a loss after six steps: float32 sums in another order, and Adam's division of small numbers."""
@@ -65,10 +67,17 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     alone = train_launched("diffusion", one, params_one)
     both = train_launched("diffusion", two, params_two, lambda row: seen.append(dict(row)))
     assert both.images == alone.images == 48
-    assert [row["step"] for row in seen] == [1, 2, 3, 4, 5, 6]  # the first process alone reports
+    steps = [row for row in seen if "step" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]  # the first process alone reports
+    assert all(row["worst_stratum"].startswith("phantom/") for row in steps)
+    assert [Path(row["sheet"]).name for row in seen if "sheet" in row] == ["final.png"]
     folders = [one.model("diffusion"), two.model("diffusion")]
     curves = [pq.read_table(f / "losses.parquet")["loss"].to_pylist() for f in folders]
     assert curves[1] == pytest.approx(curves[0], rel=TOLERANCE)
+    strata = [read_rows(f / STRATUM_LOSSES, StratumLossRow) for f in folders]
+    assert [r.shown for r in strata[0]] == [r.shown for r in strata[1]]
+    assert sum(r.shown for r in strata[0]) == 48
+    assert "| phantom/" in (folders[0] / "card.md").read_text(encoding="utf-8")
     weights = [load_file(f / "model.safetensors") for f in folders]
     worst = max(float((weights[0][k].float() - weights[1][k].float()).abs().max()) for k in weights[0])
     assert worst < 0.01  # six steps at 2e-4 move a weight by 1.2e-3 at most

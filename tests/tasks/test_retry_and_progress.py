@@ -44,6 +44,12 @@ def test_progress_line() -> None:
     assert line == "diffusion 1440/6000 images  loss 0.213  96 images/s  47 s left"
 
 
+def test_progress_names_the_stratum_that_is_learned_worst() -> None:
+    report = {**REPORT, "worst_stratum": "phantom/VI/melanoma", "worst_relative": 1.316}
+    line = progress_line("diffusion", report, 6000)
+    assert line == "diffusion 1440/6000 images  loss 0.213  worst phantom/VI/melanoma 1.32x  96 images/s  47 s left"
+
+
 def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 16.0, 17.0])
     monkeypatch.setattr("tasks.progress.time.monotonic", lambda: next(clock))
