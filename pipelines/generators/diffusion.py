@@ -123,16 +123,18 @@ class DiffusionRecipe:
         if isinstance(fairness, Fairness):
             weighed = weighed * fairness.weights(per_image, time / TRAIN_STEPS, context)
         loss = weighed.mean()
+        shown = loss.detach()
         if isinstance(fairness, Fairness) and fairness.tone is not None:
             planes, read = self._clean_pictures(noisy, predicted.float(), time, fairness.tone.params.least_snr)
             shared, kl = fairness.tone(planes, context.fst[read], context.draws.world, context.backend)
             loss = loss + fairness.tone.params.weight * shared
+            shown = shown + fairness.tone.params.weight * kl
             said["tone_kl"] = float(kl)
         context.backend.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameter_groups()[0], 1.0)
         context.optimisers[0].step()
         context.optimisers[0].zero_grad(set_to_none=True)
-        return {"loss": float(loss.detach()), "mse": float(per_image.mean().detach()), **said}
+        return {"loss": float(shown), "mse": float(per_image.mean().detach()), **said}
 
     def _clean_pictures(self, noisy: Tensor, velocity: Tensor, time: Tensor, least_snr: float) -> tuple[Tensor, Tensor]:
         """Return the clean pictures (k, 3, r, r) predicted at SNR `least_snr` and above, and which (n,) bool they are.
