@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from pipelines.embedding.extractor import Extractor, default_extractor
 from schemas.errors import ParamsError
-from schemas.train_params import FileParams
+from schemas.pinned_params import FileParams
 
 _BATCH: Final = 16
 

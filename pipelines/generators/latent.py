@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipelines.generators.pinned import Refusal, check_pin, folder_at, load_pretrained
 from pipelines.imaging.spectral import srgb8
-from schemas.train_params import AutoencoderParams
+from schemas.pinned_params import AutoencoderParams
 
 AT_ONCE = 8
 """Pictures encoded or decoded at once where no gradient is asked for: at 512 px each takes about half a GiB."""

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from schemas.errors import UserError, WorkspaceError
 from schemas.paths import Workspace
-from schemas.train_params import PretrainedParams
+from schemas.pinned_params import PretrainedParams
 
 Refusal = Callable[[str], UserError]
 """The kind of error a message becomes: about params, or about a checkpoint."""

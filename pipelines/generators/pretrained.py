@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipelines.generators.latent import Latent
 from pipelines.generators.pinned import Refusal, check_pin, load_pretrained, pretrained_folder
-from schemas.train_params import PretrainedParams
+from schemas.pinned_params import PretrainedParams
 
 _SCHEDULE: Final = (
     "num_train_timesteps",

@@ -15,7 +15,8 @@ from pipelines.generators.latent import Latent
 from pipelines.generators.pixel import Pixel
 from pipelines.imaging.spectral import Spectral
 from schemas.errors import CheckpointError, ParamsError
-from schemas.train_params import AutoencoderParams, DiffusionParams
+from schemas.pinned_params import AutoencoderParams
+from schemas.train_params import DiffusionParams
 
 
 @runtime_checkable

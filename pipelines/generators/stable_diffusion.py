@@ -27,7 +27,8 @@ from pipelines.generators.lora import adapted, weight_type
 from pipelines.generators.pretrained import Pretrained, embedded_prompt, open_pretrained, schedule_of
 from schemas.errors import CheckpointError, ParamsError
 from schemas.params import SamplerParams
-from schemas.train_params import PretrainedParams, StableDiffusionParams
+from schemas.pinned_params import PretrainedParams
+from schemas.train_params import StableDiffusionParams
 
 WIDTH: Final = 64
 MIN_SNR_GAMMA: Final = 5.0

@@ -24,8 +24,8 @@ from pipelines.imaging.skin import find_skin, lab_at, medians
 from schemas.catalog import CatalogRow, PixelRow
 from schemas.errors import CheckFailed
 from schemas.paths import Workspace
+from schemas.pinned_params import RoundTripParams
 from schemas.table import read_rows, read_table, write_text
-from schemas.train_params import RoundTripParams
 from schemas.words import FST_RANGE, FST_ROMAN, Split
 
 FILE: Final = "round_trip.json"

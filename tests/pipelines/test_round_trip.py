@@ -25,7 +25,8 @@ from pipelines.phantoms.scene import ITA_DRAWN_DEG, render
 from pipelines.train.round_trip import DARK, LIGHT, RoundTrip, check_round_trip, measure_round_trip, round_trip_table
 from schemas.errors import CheckFailed, ParamsError
 from schemas.paths import Workspace
-from schemas.train_params import DiffusionParams, FileParams, RoundTripParams
+from schemas.pinned_params import FileParams, RoundTripParams
+from schemas.train_params import DiffusionParams
 
 SHARMA = """
 50 2.6772 -79.7751 50 0 -82.7485 2.0425 / 50 3.1571 -77.2803 50 0 -82.7485 2.8615 / 50 2.8361 -74.02 50 0 -82.7485 3.4412

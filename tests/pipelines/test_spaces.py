@@ -26,7 +26,8 @@ from pipelines.train.loop import Run, fit
 from pipelines.train.sheets import exported
 from schemas.errors import CheckpointError, ParamsError
 from schemas.params import SamplerParams
-from schemas.train_params import AutoencoderParams, DiffusionParams
+from schemas.pinned_params import AutoencoderParams
+from schemas.train_params import DiffusionParams
 from schemas.words import Lesion, Modality
 
 SCRATCH = {"start": "scratch", "mixed_precision": "no"}

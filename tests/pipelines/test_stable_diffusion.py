@@ -31,7 +31,8 @@ from pipelines.train.loop import Run, accelerated, fit
 from pipelines.train.sheets import exported
 from schemas.errors import CheckpointError, ParamsError
 from schemas.params import SamplerParams
-from schemas.train_params import PretrainedParams, StableDiffusionParams
+from schemas.pinned_params import PretrainedParams
+from schemas.train_params import StableDiffusionParams
 
 ONE_PASS = SamplerParams(steps=2, guidance_tone=1, guidance_lesion=1)
 

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, PNDMScheduler, UNet2DConditi
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from pipelines.generators.pinned import weights_sha256
-from schemas.train_params import AutoencoderParams, PretrainedParams
+from schemas.pinned_params import AutoencoderParams, PretrainedParams
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
