@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.probes.lesion import calibration_error
+from pipelines.probes.skin_type import Setting
 from schemas.params import GateParams
 from schemas.words import FST_RANGE, FST_ROMAN
 
@@ -49,6 +50,7 @@ class SkinTypeTrust(BaseModel):
     kappa_low: float | None  # 95% interval over patients
     kappa_high: float | None
     strength: float | None
+    by_features: bool | None = None  # whether features read it better than colour alone
     types: tuple[SkinTypeRecord, ...] = ()
 
     def judges(self, fst: int | None) -> bool:
@@ -67,7 +69,7 @@ def check_probe(
     fst: NDArray[np.int_],
     whose: Sequence[str],
     n_train: NDArray[np.int_],
-    strength: float,
+    setting: Setting,
     gates: GateParams,
 ) -> SkinTypeTrust:
     """Return what the probe is worth on held-out images.
@@ -101,7 +103,8 @@ def check_probe(
         kappa=kappa,
         kappa_low=low,
         kappa_high=high,
-        strength=strength,
+        strength=setting.strength,
+        by_features=setting.by_features,
         types=tuple(_record(t, reading, fst, named, int(n_train[t - 1]), gates) for t in FST_RANGE),
     )
 

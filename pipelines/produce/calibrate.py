@@ -188,14 +188,16 @@ def _fit_skin_type(train: Seen, held: Seen, gates: GateParams, path: Path) -> Sk
     if len(np.unique(fst)) < 2:
         return no_probe(f"{len(fst)} training images of {len(np.unique(fst))} skin types; needs 2 types or more")
     whose = train.patients[known].tolist()
-    reading, strength = read_held_out(train.colours[known], train.features[known], fst, whose)
-    probe = fit_skin_type_probe(train.colours[known], train.features[known], fst, strength)
+    reading, setting = read_held_out(train.colours[known], train.features[known], fst, whose)
+    probe = fit_skin_type_probe(
+        train.colours[known], train.features[known], fst, setting.strength, by_features=setting.by_features
+    )
     save_skin_type_probe(probe, path)
     also = by_type(probe, held.colours[known_held], held.features[known_held])
     whose += held.patients[known_held].tolist()
     n_train = np.bincount(fst, minlength=7)[1:]
     both = np.concatenate([reading, also]), np.concatenate([fst, fst_held])
-    return check_probe(*both, whose, n_train, strength, gates)
+    return check_probe(*both, whose, n_train, setting, gates)
 
 
 def _outlier_bounds(train: Seen, held: Seen, radii: NDArray[np.float64], gates: GateParams) -> tuple[OutlierBound, ...]:

@@ -11,6 +11,7 @@ from production_workspace import phantoms
 from pipelines.imaging.tone import Ita, measure_ita
 from pipelines.probes.skin_type import (
     STRENGTHS,
+    Setting,
     by_type,
     colours,
     fit_skin_type_probe,
@@ -40,9 +41,10 @@ NOTHING = np.random.default_rng(0).standard_normal((COUNT, 40)).astype(np.float3
 
 
 def test_it_reads_the_type_from_the_skin(colour: np.ndarray, fst: np.ndarray) -> None:
-    reading, strength = read_held_out(colour, NOTHING, fst, PATIENTS)
-    trust = check_probe(reading, fst, PATIENTS, np.bincount(fst, minlength=7)[1:], strength, GateParams())
-    assert strength in STRENGTHS
+    reading, setting = read_held_out(colour, NOTHING, fst, PATIENTS)
+    trust = check_probe(reading, fst, PATIENTS, np.bincount(fst, minlength=7)[1:], setting, GateParams())
+    assert setting.strength in STRENGTHS
+    assert not setting.by_features  # those that say nothing are left out
     assert trust.trusted
     assert trust.kappa is not None
     assert trust.kappa > 0.9
@@ -54,10 +56,20 @@ def test_it_reads_the_type_from_the_skin(colour: np.ndarray, fst: np.ndarray) ->
     assert np.allclose(reading.sum(axis=1), 1)
 
 
+def test_features_count_where_colour_says_less(colour: np.ndarray, fst: np.ndarray) -> None:
+    grey = np.random.default_rng(4).standard_normal(colour.shape)
+    telling = np.concatenate([NOTHING, fst[:, None] + np.random.default_rng(5).normal(0, 0.2, (COUNT, 1))], axis=1)
+    reading, setting = read_held_out(grey, telling.astype(np.float32), fst, PATIENTS)
+    assert setting.by_features
+    assert np.mean(np.abs(reading.argmax(axis=1) + 1 - fst) <= 1) > 0.9
+    probe = fit_skin_type_probe(grey, telling, fst, setting.strength, by_features=True)
+    assert np.abs(probe.weights[-1]) > 0
+
+
 def test_labels_without_meaning_are_not_trusted_and_it_says_so(colour: np.ndarray, fst: np.ndarray) -> None:
     shuffled = np.random.default_rng(1).permutation(fst)
-    reading, strength = read_held_out(colour, NOTHING, shuffled, PATIENTS)
-    trust = check_probe(reading, shuffled, PATIENTS, np.bincount(fst, minlength=7)[1:], strength, GateParams())
+    reading, setting = read_held_out(colour, NOTHING, shuffled, PATIENTS)
+    trust = check_probe(reading, shuffled, PATIENTS, np.bincount(fst, minlength=7)[1:], setting, GateParams())
     assert not trust.trusted
     assert not any(trust.judges(t) for t in range(1, 7))
     assert "the lower end needs 0.4" in abstentions(trust)
@@ -67,9 +79,9 @@ def test_a_type_of_few_images_is_not_judged_though_the_others_are(colour: np.nda
     rare = np.flatnonzero(fst == 6)[5:]
     keep = np.setdiff1d(np.arange(COUNT), rare)
     whose = [PATIENTS[i] for i in keep]
-    reading, strength = read_held_out(colour[keep], NOTHING[keep], fst[keep], whose)
+    reading, setting = read_held_out(colour[keep], NOTHING[keep], fst[keep], whose)
     n_train = np.bincount(fst[keep], minlength=7)[1:]
-    trust = check_probe(reading, fst[keep], whose, n_train, strength, GateParams())
+    trust = check_probe(reading, fst[keep], whose, n_train, setting, GateParams())
     assert trust.judges(2)
     assert not trust.judges(6)
     assert "FST VI" in abstentions(trust)
@@ -77,13 +89,15 @@ def test_a_type_of_few_images_is_not_judged_though_the_others_are(colour: np.nda
 
 def test_without_skin_types_there_is_no_say() -> None:
     assert not no_probe("none").judges(3)
-    empty = check_probe(np.full((4, 6), np.nan), np.ones(4, int), list("abcd"), np.zeros(6, int), 1.0, GateParams())
+    empty = check_probe(
+        np.full((4, 6), np.nan), np.ones(4, int), list("abcd"), np.zeros(6, int), Setting(1.0, False), GateParams()
+    )
     assert not empty.trusted
     assert empty.kappa is None
 
 
 def test_darker_skin_is_never_read_as_lighter(colour: np.ndarray, fst: np.ndarray) -> None:
-    probe = fit_skin_type_probe(colour, NOTHING, fst, 1.0)
+    probe = fit_skin_type_probe(colour, NOTHING, fst, 1.0, by_features=False)
     steps = np.linspace(colour[fst == 1].mean(axis=0), colour[fst == 6].mean(axis=0), 20)
     expected = by_type(probe, steps, np.repeat(NOTHING[:1], 20, axis=0)) @ np.arange(1, 7)
     assert (np.diff(expected) > -1e-9).all()
@@ -102,7 +116,7 @@ def test_the_gradient_leads_to_the_least_loss(colour: np.ndarray, fst: np.ndarra
     from scipy.optimize import minimize
 
     flat = np.zeros((COUNT, 3), np.float32)
-    probe = fit_skin_type_probe(colour, flat, fst, 0.1)
+    probe = fit_skin_type_probe(colour, flat, fst, 0.1, by_features=False)
     z = (np.concatenate([colour, flat], axis=1) - probe.mean) / probe.scale
     y, share = fst - 1, COUNT / (6 * np.bincount(fst - 1)[fst - 1])
 
@@ -118,7 +132,7 @@ def test_the_gradient_leads_to_the_least_loss(colour: np.ndarray, fst: np.ndarra
 
 
 def test_a_probe_survives_its_file(tmp_path: Path, colour: np.ndarray, fst: np.ndarray) -> None:
-    probe = fit_skin_type_probe(colour, NOTHING, fst, 1.0)
+    probe = fit_skin_type_probe(colour, NOTHING, fst, 1.0, by_features=False)
     save_skin_type_probe(probe, tmp_path / "p.safetensors")
     again = load_skin_type_probe(tmp_path / "p.safetensors")
     assert again.types == probe.types
