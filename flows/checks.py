@@ -29,15 +29,17 @@ def check_params(workspace: Workspace) -> Params:
     if missing := sorted({key for key in read if not _holds(data, key.split("."))}):
         raise ParamsError(f"params.yaml: no {', '.join(missing)}; dvc.yaml names stages and files by it; add it")
     generators = [name for name, field in type(params.train).model_fields.items() if isinstance(field.default, Section)]
-    if params.produce.generator not in generators:
-        raise ParamsError(
-            f"params.yaml: produce.generator: got {params.produce.generator!r}; use one of {', '.join(generators)}"
-        )
-    if params.produce.generator not in params.train.use:
-        raise ParamsError(
-            f"params.yaml: produce.generator: got {params.produce.generator!r}, train.use is {', '.join(params.train.use)}; "
-            "nothing would train it; add it to train.use"
-        )
+    named = params.produce.generator
+    for name in [named] if isinstance(named, str) else named:
+        if name not in generators and named != "auto":
+            raise ParamsError(
+                f"params.yaml: produce.generator: got {name!r}; use one of {', '.join(generators)}, a list, or auto"
+            )
+        if name not in params.train.use and named != "auto":
+            raise ParamsError(
+                f"params.yaml: produce.generator: got {name!r}, train.use is {', '.join(params.train.use)}; "
+                "nothing would train it; add it to train.use"
+            )
     from pipelines.stratify.quota_table import read_quota_table
 
     read_quota_table(workspace, params.stratify.quotas)

@@ -36,6 +36,11 @@ def opened() -> tuple[Workspace, Params]:
     return workspace, load_params(workspace.params)
 
 
+def seconds_running() -> float:
+    """Return how long this process has been at work."""
+    return time.time() - _STARTED
+
+
 def publish(workspace: Workspace, stage: str, headline: str, summary: Any) -> dict[str, Any]:
     """Keep a stage's summary, publish it as the flow run's artifact, and return it as plain data."""
     from prefect.artifacts import create_markdown_artifact

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prefect import flow, unmapped
+from prefect.futures import as_completed
 
-from flows.entry import main, opened, publish
+from flows.entry import main, opened, publish, seconds_running
+from pipelines.produce.blocks import BlockCount, BlockPlan, timed_round
+from pipelines.produce.plan import ProductionPlan
+from pipelines.produce.rates import record
 from pipelines.produce.schedule import Schedule
-from tasks.produce import block, calibrate, plan, settle, upcoming
+from schemas.params import Params
+from schemas.paths import Workspace
+from schemas.timing import Timing
+from tasks.live import ProductionView
+from tasks.produce import block, calibrate, choose, pilot, plan, settle, upcoming
 
 
 @flow(name="produce", persist_result=False)
@@ -17,10 +26,22 @@ def produce() -> dict[str, Any]:
     """Return quota, accepted, attempts and shortfall of every stratum."""
     workspace, params = opened()
     calibrate(workspace, params)
+    if trials := pilot(workspace, params):
+        for trial, blocks in trials:
+            _make(workspace, params, trial, blocks, None)
+        choose(workspace, params, [trial for trial, _ in trials])
     planned = plan(workspace, params)
     schedule = Schedule(workspace, planned)
-    while blocks := upcoming(schedule):
-        block.map(unmapped(workspace), unmapped(params), unmapped(planned), blocks).result()
+    if not trials:  # a pilot is no part of every start
+        record(workspace, Timing(what="start", seconds=seconds_running()))
+    view = ProductionView(workspace, planned)
+    try:
+        while blocks := upcoming(schedule):
+            view.begin_round(schedule)
+            _make(workspace, params, planned, blocks, view)
+        view.begin_round(schedule)
+    finally:
+        view.close()
     result = settle(workspace, params, planned, schedule)
     short = f", {result.shortfall} short" if result.shortfall else ""
     warned = f"; {len(result.warnings)} warnings" if result.warnings else ""
@@ -28,6 +49,23 @@ def produce() -> dict[str, Any]:
     for line in result.warnings:
         print(f"produce: warning: {line}", file=sys.stderr, flush=True)
     return publish(workspace, "produce", headline, result)
+
+
+def _make(
+    workspace: Workspace,
+    params: Params,
+    planned: ProductionPlan,
+    blocks: list[BlockPlan],
+    show: Callable[[BlockCount], None] | None,
+) -> None:
+    def counts() -> Iterator[BlockCount]:
+        for done in as_completed(block.map(unmapped(workspace), unmapped(params), unmapped(planned), blocks)):
+            count = done.result()
+            if show:
+                show(count)
+            yield count
+
+    timed_round(workspace, params, counts)
 
 
 if __name__ == "__main__":

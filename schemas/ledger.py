@@ -55,6 +55,7 @@ class AttemptRow(Judged):
     lesion: Lesion
     generator: str
     checkpoint_sha256: str
+    choice: str | None = Field(description="why this generator makes the stratum; null where params name no other")
     sampler: str = Field(description="the sampler settings as canonical JSON")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from schemas.errors import ParamsError
 from schemas.licences import Permission
@@ -120,6 +120,16 @@ class StratifyParams(Section):
     quotas: QuotaParams = QuotaParams()
 
 
+def _names(given: Any) -> Any:
+    """Check `produce.generator`; pydantic would say of a wrong one what it is not twice, for text and for list."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(n, str) for n in names):
+        raise ValueError("it needs to be a generator's name, a list of names, or auto")
+    if len(set(names)) < len(names) or ("auto" in names and not isinstance(given, str)):
+        raise ValueError("a list needs each name once, and auto stands alone; correct the list")
+    return given if isinstance(given, str) else tuple(names)
+
+
 class SamplerParams(Section):
     """How a diffusion checkpoint is sampled."""
 
@@ -167,11 +177,22 @@ class GateParams(Section):
     )
 
 
+class PilotParams(Section):
+    """The trial that chooses a stratum's generator where several are named."""
+
+    attempts: int = Field(32, ge=1, le=10_000, description="a stratum and generator; the chosen one's count on")
+    confidence: float = Field(0.9, ge=0.5, le=0.9999, description="of the bounds of a gate yield, one-sided")
+    min_images: int = Field(25, ge=2, description="KID needs at least this many passed and real validation images")
+
+
 class ProduceParams(Section):
     """Mass production of exactly the quotas."""
 
     seed: int = Field(23, ge=0)
-    generator: str = "diffusion"
+    generator: Annotated[str | tuple[str, ...], BeforeValidator(_names)] = Field(
+        "diffusion", description="a name, a list of names, or auto: all of train.use; of several a pilot chooses"
+    )
+    pilot: PilotParams = PilotParams()
     block: int = Field(24, ge=1, le=4096, description="attempts a block: the unit of work and of resume")
     max_attempts_per_image: float = Field(5.0, ge=1, description="per stratum; beyond it the rest is a shortfall")
     confidence: float = Field(

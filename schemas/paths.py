@@ -43,6 +43,11 @@ class Workspace:
         return self.root / ".equiderm"
 
     @property
+    def timings(self) -> Path:
+        """What parts of productions took on this machine: rows of schemas.timing, a JSON line each."""
+        return self.state / "timings.jsonl"
+
+    @property
     def sources(self) -> Path:
         return self.root / "data/sources.json"
 
@@ -128,6 +133,11 @@ class Workspace:
         return self.production / "blocks"
 
     @property
+    def pilot(self) -> Path:
+        """Which generator makes which stratum, where several are named."""
+        return self.production / "pilot.parquet"
+
+    @property
     def ledger(self) -> Path:
         return self.production / "ledger"
 
@@ -139,6 +149,11 @@ class Workspace:
     def rejected(self) -> Path:
         """Refused attempts kept to be looked at."""
         return self.production / "rejected"
+
+    @property
+    def sheets(self) -> Path:
+        """A contact sheet a stratum."""
+        return self.production / "sheets"
 
     @property
     def evaluation(self) -> Path:

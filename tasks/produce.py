@@ -5,12 +5,14 @@ from __future__ import annotations
 from pipelines.produce.blocks import BlockCount, BlockPlan, produce_block
 from pipelines.produce.calibrate import calibrate_gates
 from pipelines.produce.calibration import Calibration
+from pipelines.produce.pilot import decide, pilot_blocks, pilot_plans
 from pipelines.produce.plan import ProductionPlan, plan_production
 from pipelines.produce.result import ProductionResult
 from pipelines.produce.schedule import Schedule
 from pipelines.produce.settle import settle_production
 from schemas.params import Params
 from schemas.paths import Workspace
+from schemas.pilot import PilotRow
 from tasks.unit import unit
 
 
@@ -18,6 +20,19 @@ from tasks.unit import unit
 def calibrate(workspace: Workspace, params: Params) -> Calibration:
     """Return the gates' thresholds, measured on held-out real images."""
     return calibrate_gates(workspace, params)
+
+
+@unit(name="plan-pilot")
+def pilot(workspace: Workspace, params: Params) -> list[tuple[ProductionPlan, list[BlockPlan]]]:
+    """Return a plan for each generator that competes, and its blocks still to make; [] where one is named."""
+    plans = pilot_plans(workspace, params)
+    return list(zip(plans, pilot_blocks(workspace, params, plans), strict=True)) if plans else []
+
+
+@unit(name="choose-generators")
+def choose(workspace: Workspace, params: Params, plans: list[ProductionPlan]) -> list[PilotRow]:
+    """Return which generator makes which stratum, and why."""
+    return decide(workspace, params, plans)
 
 
 @unit(name="plan-production")

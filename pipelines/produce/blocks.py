@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -13,9 +15,10 @@ from pipelines.produce.calibration import load_reference
 from pipelines.produce.gates import JUDGES
 from pipelines.produce.gates.verdict import Candidates, Limits, Verdict
 from pipelines.produce.identity import requested_ita
+from pipelines.produce.models import trained_generator
 from pipelines.produce.pictures import small_picture
-from pipelines.produce.plan import ProductionPlan, trained_generator
-from pipelines.produce.rates import record_rate
+from pipelines.produce.plan import ProductionPlan
+from pipelines.produce.rates import timed, timed_block
 from pipelines.produce.schedule import Schedule
 from schemas.errors import CheckFailed
 from schemas.params import Params
@@ -40,6 +43,8 @@ class BlockCount(BaseModel):
     attempts: int
     passed: int  # every gate but `duplicate`, which needs the whole release
     reused: bool  # its file was there already
+    rejected: dict[str, int] = {}  # by the first gate that refused
+    seconds: float = 0.0  # that making it took
 
 
 def next_blocks(workspace: Workspace, plan: ProductionPlan) -> list[BlockPlan]:
@@ -49,6 +54,16 @@ def next_blocks(workspace: Workspace, plan: ProductionPlan) -> list[BlockPlan]:
     duplicate gate count as missing here too.
     """
     return Schedule(workspace, plan).missing()
+
+
+def timed_round(workspace: Workspace, params: Params, make: Callable[[], Iterable[BlockCount]]) -> list[BlockCount]:
+    """Return the counts of the blocks that `make` makes, after writing down what they took together."""
+    with timed(workspace, "round", workers=params.produce.workers) as measured:
+        counts = list(make())
+        made = [count for count in counts if not count.reused]
+        measured.blocks, measured.attempts = len(made), sum(count.attempts for count in made)
+        measured.busy = sum(count.seconds for count in made)
+    return counts
 
 
 def produce_block(
@@ -71,24 +86,35 @@ def produce_block(
             calibration is damaged.
     """
     rows = read_block(workspace, plan, block)
-    reused = rows is not None
+    reused, begun = rows is not None, time.monotonic()
     if rows is None:
-        begun = time.monotonic()
-        pixels = _sample(plan, block, generator or trained_generator(workspace, params))
-        rows = _judge(workspace, plan, block, pixels, extractor or default_extractor())
-        file = write_block(workspace, block, rows)
-        record_rate(workspace, plan.generator, len(rows), time.monotonic() - begun, file)
-    passed = sum(row.image is not None for row in rows)
-    return BlockCount(key=block.key, stratum=block.stratum.name, attempts=len(rows), passed=passed, reused=reused)
+        name = block.stratum.generator
+        generator = generator or trained_generator(workspace, params, name)
+        device = str(getattr(generator, "device", "cpu"))
+        with timed_block(workspace, name, device, params.produce.workers) as measured:
+            pixels = _sample(plan, block, generator)
+            rows = _judge(workspace, plan, block, pixels, extractor or default_extractor())
+            measured.attempts, measured.bytes = len(rows), write_block(workspace, block, rows).stat().st_size
+    failed = Counter(row.first_failed() for row in rows)
+    return BlockCount(
+        key=block.key,
+        stratum=block.stratum.name,
+        attempts=len(rows),
+        passed=failed.pop(None, 0),
+        reused=reused,
+        rejected={gate: failed[gate] for gate in JUDGES if failed[gate]},
+        seconds=0.0 if reused else time.monotonic() - begun,
+    )
 
 
 def _sample(plan: ProductionPlan, block: BlockPlan, generator: Generator) -> NDArray[np.uint8]:
     """Return the block's images, uint8 (n, r, r, 3)."""
     from pipelines.generators.interface import Condition
 
-    if generator.checkpoint_sha256 != plan.checkpoint_sha256:
+    planned = plan.model_of(block.stratum).checkpoint_sha256
+    if generator.checkpoint_sha256 != planned:
         raise CheckFailed(
-            f"checkpoint {generator.checkpoint_sha256[:12]} was planned as {plan.checkpoint_sha256[:12]}; the "
+            f"checkpoint {generator.checkpoint_sha256[:12]} was planned as {planned[:12]}; the "
             "weights changed while producing; run `equiderm produce` again"
         )
     stratum = block.stratum
@@ -100,7 +126,9 @@ def _sample(plan: ProductionPlan, block: BlockPlan, generator: Generator) -> NDA
     pixels = generator.sample(conditions, keys)
     wanted = (len(keys), plan.resolution, plan.resolution, 3)
     if pixels.dtype != "uint8" or pixels.shape != wanted:
-        raise CheckFailed(f"generator {plan.generator}: returned {pixels.dtype} {pixels.shape}; needs uint8 {wanted}")
+        raise CheckFailed(
+            f"generator {stratum.generator}: returned {pixels.dtype} {pixels.shape}; needs uint8 {wanted}"
+        )
     return pixels
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -14,8 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.embedding.corpus import read_labels
 from pipelines.produce.calibration import Calibration, read_calibration
 from pipelines.produce.identity import canonical_json, image_key
+from pipelines.produce.models import candidates
 from schemas.errors import CheckpointError, UserError, WorkspaceError
-from schemas.params import GateParams, Params, SamplerParams
+from schemas.params import GateParams, Params
 from schemas.paths import Workspace
 from schemas.strata import QuotaRow, StratumRow
 from schemas.table import read_rows
@@ -23,6 +21,7 @@ from schemas.words import ITA_BANDS_DEG, Lesion, Modality, Split, Support, strat
 
 if TYPE_CHECKING:
     from pipelines.generators.interface import Generator
+    from pipelines.produce.models import Given
 
 Band = tuple[float, float]
 
@@ -31,7 +30,6 @@ REQUEST_INSET_DEG: Final = 2.0
 """Phantom tones are asked for inside these limits and this far from a band's edge: where phantoms are drawn too."""
 
 MOST_ATTEMPTS: Final = 2**31 - 1
-_LOCK = threading.Lock()
 
 
 class StratumPlan(BaseModel):
@@ -46,6 +44,9 @@ class StratumPlan(BaseModel):
     attempts: int  # at most
     band_deg: Band | None  # what the tone gate accepts, before its tolerance; None: FST unknown
     request_deg: Band | None  # what is asked of the generator
+    generator: str = ""  # the name of the one that makes it
+    choice: str | None = None  # why that one; None where params name no other
+    first: int | None = None  # attempts of the first round, where a pilot made them
 
     @property
     def name(self) -> str:
@@ -58,57 +59,85 @@ class StratumPlan(BaseModel):
         return self.name.replace("/", "-").replace("?", "unknown") + ".parquet"
 
 
+class ModelPlan(BaseModel):
+    """One generator as it will be used. Frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    checkpoint_sha256: str
+    settings: dict[str, Any]  # of the sampler, and the seed
+
+
 class ProductionPlan(BaseModel):
     """Everything that decides which images are made and kept. Frozen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    generator: str
+    models: dict[str, ModelPlan]  # by generator; each stratum names one
     resolution: int
-    checkpoint_sha256: str
-    settings: dict[str, Any]  # of the sampler, and the seed
     gates: GateParams
     calibration: Calibration
     block: int
     confidence: float  # of the acceptance rate's lower bound, 0.5-1
     strata: tuple[StratumPlan, ...]
 
+    def model_of(self, stratum: StratumPlan) -> ModelPlan:
+        """Return the generator that makes this stratum."""
+        return self.models[stratum.generator]
+
     def settings_of(self, stratum: StratumPlan) -> dict[str, Any]:
         """Return what shapes an image of this stratum beside the weights; the ledger keeps it as canonical JSON."""
-        return {**self.settings, "request_deg": list(stratum.request_deg) if stratum.request_deg else None}
+        settings = self.model_of(stratum).settings
+        return {**settings, "request_deg": list(stratum.request_deg) if stratum.request_deg else None}
 
     def image_ids(self, stratum: StratumPlan, start: int, stop: int) -> list[str]:
         """Return the image ids of attempts [start, stop) of a stratum."""
-        settings = self.settings_of(stratum)
-        return [image_key(self.checkpoint_sha256, settings, stratum.name, i) for i in range(start, stop)]
+        settings, sha256 = self.settings_of(stratum), self.model_of(stratum).checkpoint_sha256
+        return [image_key(sha256, settings, stratum.name, i) for i in range(start, stop)]
 
     def sampler_json(self, stratum: StratumPlan) -> str:
         """Return the ledger's `sampler` column for this stratum."""
         return canonical_json(self.settings_of(stratum))
 
 
-def plan_production(workspace: Workspace, params: Params, generator: Generator | None = None) -> ProductionPlan:
+def plan_production(workspace: Workspace, params: Params, generator: Given = None) -> ProductionPlan:
     """Return what produce will make.
 
     Args:
-        generator: used in place of the trained one.
+        generator: used in place of the trained ones.
 
     Raises:
-        UserError: no strata, no gate calibration, an unknown generator, a missing checkpoint, or a quota that no
-            number of attempts can fill.
+        UserError: no strata, no gate calibration, an unknown generator, a missing checkpoint, a quota that no number of
+            attempts can fill, or several generators and no pilot of them yet.
     """
+    from pipelines.produce.pilot import decided, pilot_plans
+
     strata = plan_strata(workspace, params)
-    generator = generator or trained_generator(workspace, params)
-    if generator.resolution != params.ingest.resolution:
-        raise WorkspaceError(
-            f"generator {generator.name} draws {generator.resolution} px, ingest.resolution is "
-            f"{params.ingest.resolution}; they need to be equal; train again or change ingest.resolution"
-        )
-    _check_classes(workspace, generator, strata)
+    found = candidates(workspace, params, generator)
+    if len(found) > 1:
+        strata = decided(workspace, params, pilot_plans(workspace, params, generator))
+    else:
+        strata = [one.model_copy(update={"generator": next(iter(found))}) for one in strata]
+    return assemble(workspace, params, found, strata)
+
+
+def assemble(
+    workspace: Workspace, params: Params, found: Mapping[str, Generator], strata: Sequence[StratumPlan]
+) -> ProductionPlan:
+    """Return the plan of strata that each name one of the generators `found`.
+
+    Raises:
+        WorkspaceError: the gates are not calibrated.
+        CheckpointError: a generator has not learned a lesion that it is to draw.
+    """
+    for name in found:
+        _check_classes(workspace, name, [s for s in strata if s.generator == name])
     return ProductionPlan(
-        generator=generator.name,
-        resolution=generator.resolution,
-        checkpoint_sha256=generator.checkpoint_sha256,
-        settings={**generator.settings, "seed": params.produce.seed},
+        models={
+            name: ModelPlan(
+                checkpoint_sha256=one.checkpoint_sha256, settings={**one.settings, "seed": params.produce.seed}
+            )
+            for name, one in found.items()
+        },
+        resolution=params.ingest.resolution,
         gates=params.produce.gates,
         calibration=read_calibration(workspace, params),
         block=params.produce.block,
@@ -117,17 +146,17 @@ def plan_production(workspace: Workspace, params: Params, generator: Generator |
     )
 
 
-def _check_classes(workspace: Workspace, generator: Generator, strata: Sequence[StratumPlan]) -> None:
+def _check_classes(workspace: Workspace, name: str, strata: Sequence[StratumPlan]) -> None:
     """Raise CheckpointError if a quota asks for a lesion the checkpoint has not seen: it would draw something else."""
     from pipelines.generators.checkpoint import CONFIG, read_config
 
-    folder = workspace.model(generator.name)
+    folder = workspace.model(name)
     known = read_config(folder).get("lesions") if (folder / CONFIG).is_file() else None
     odd = sorted({s.lesion.value for s in strata} - set(known)) if known is not None else []
     if odd:
         raise CheckpointError(
-            f"models/{generator.name}: trained on {', '.join(known or [])}; quotas ask for {', '.join(odd)}; "
-            f"train it on this catalog (`equiderm train {generator.name}`) or take its checkpoint"
+            f"models/{name}: trained on {', '.join(known or [])}; quotas ask for {', '.join(odd)}; "
+            f"train it on this catalog (`equiderm train {name}`) or take its checkpoint"
         )
 
 
@@ -137,6 +166,19 @@ def plan_strata(workspace: Workspace, params: Params) -> list[StratumPlan]:
     Raises:
         UserError: stratify has not run, or a quota cannot be filled.
     """
+    plans, unfillable = fillable_strata(workspace, params)
+    if unfillable:
+        name, quota, why = unfillable[0]
+        raise UserError(f"stratum {name}: quota {quota}{why}")
+    return plans
+
+
+def fillable_strata(workspace: Workspace, params: Params) -> tuple[list[StratumPlan], list[tuple[str, int, str]]]:
+    """Return the strata that can be filled, in a fixed order, and name, quota and reason of those that cannot.
+
+    Raises:
+        UserError: stratify has not run, or its tables do not fit together.
+    """
     for path in (workspace.quotas, workspace.strata):
         if not path.is_file():
             raise WorkspaceError(f"data/strata/{path.name}: not there; run `equiderm stratify` first")
@@ -144,7 +186,7 @@ def plan_strata(workspace: Workspace, params: Params) -> list[StratumPlan]:
     trained = {(r.modality, r.lesion) for r in read_labels(workspace) if r.split == Split.TRAIN}
     wanted = [q for q in read_rows(workspace.quotas, QuotaRow) if q.quota > 0]
     wanted.sort(key=lambda q: (q.modality, q.fst or 0, list(Lesion).index(q.lesion)))
-    plans = []
+    plans, unfillable = [], []
     for quota in wanted:
         stratum = bands.get((quota.modality, quota.fst, quota.lesion))
         if stratum is None:
@@ -152,9 +194,12 @@ def plan_strata(workspace: Workspace, params: Params) -> list[StratumPlan]:
                 f"{_name(quota)}: has a quota but no row in strata.parquet; run `equiderm stratify` again"
             )
         plan = _plan_stratum(quota, tone_band(stratum), params)
-        _check_reachable(plan, (quota.modality, quota.lesion) in trained, params)
-        plans.append(plan)
-    return plans
+        why = _unreachable(plan, (quota.modality, quota.lesion) in trained, params)
+        if why is None:
+            plans.append(plan)
+        else:
+            unfillable.append((plan.name, plan.quota, why))
+    return plans, unfillable
 
 
 def tone_band(stratum: StratumRow) -> Band | None:
@@ -192,48 +237,26 @@ def _plan_stratum(quota: QuotaRow, band: Band | None, params: Params) -> Stratum
     )
 
 
-def _check_reachable(plan: StratumPlan, lesion_seen: bool, params: Params) -> None:
-    """Raise UserError if no run of attempts can fill the stratum."""
+def _unreachable(plan: StratumPlan, lesion_seen: bool, params: Params) -> str | None:
+    """Return why no run of attempts can fill the stratum, to be read after its quota; None if one can."""
     per_image = params.produce.max_attempts_per_image
     if plan.attempts < plan.quota or plan.attempts > MOST_ATTEMPTS:
-        raise UserError(
-            f"stratum {plan.name}: quota {plan.quota} needs {plan.quota} attempts or more, at most {MOST_ATTEMPTS}; "
+        return (
+            f" needs {plan.quota} attempts or more, at most {MOST_ATTEMPTS}; "
             f"max_attempts_per_image {per_image:g} gives {plan.attempts}; change it or the quota"
         )
     if not lesion_seen:
-        raise UserError(
-            f"stratum {plan.name}: quota {plan.quota}, but no real training image shows {plan.lesion.value}, so the "
+        return (
+            f", but no real training image shows {plan.lesion.value}, so the "
             "lesion gate can pass none; add a source or set stratify.quotas.unsupported: refuse"
         )
     if plan.fst is not None and plan.band_deg is None:
-        raise UserError(
-            f"stratum {plan.name}: quota {plan.quota}, but no real training image of this skin type has a measured "
+        return (
+            ", but no real training image of this skin type has a measured "
             "tone, so there is no band to ask for; add a source or set stratify.quotas.unsupported: refuse"
         )
+    return None
 
 
 def _name(quota: QuotaRow) -> str:
     return f"stratum {stratum_name(quota.modality.value, quota.fst, quota.lesion.value)}"
-
-
-def trained_generator(workspace: Workspace, params: Params) -> Generator:
-    """Return the generator that `produce.generator` names, loaded once a process.
-
-    Raises:
-        UserError: its name is unknown, or its checkpoint is missing or damaged.
-    """
-    from pipelines.generators.registry import entry
-
-    name = params.produce.generator
-    entry(name)
-    folder = workspace.model(name)
-    stamps: Sequence[int] = [p.stat().st_mtime_ns for p in sorted(folder.glob("*.safetensors"))]
-    with _LOCK:  # two workers must not both load it
-        return _load(folder, canonical_json(params.produce.sampler.model_dump()), tuple(stamps))
-
-
-@lru_cache(maxsize=2)
-def _load(folder: Path, sampler: str, stamps: tuple[int, ...]) -> Generator:  # noqa: ARG001 (stamps: part of the cache key)
-    from pipelines.generators.registry import load_generator
-
-    return load_generator(folder, SamplerParams.model_validate_json(sampler))

@@ -19,6 +19,8 @@ class StratumResult(BaseModel):
     fst: int | None
     lesion: Lesion
     support: Support
+    generator: str = Field(description="the one that made it")
+    choice: str | None = Field(description="why that one; null where no other was named")
     quota: int
     accepted: int
     attempts: int
@@ -46,9 +48,9 @@ class ProductionResult(BaseModel):
     """Every planned stratum and the totals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    generator: str
+    generator: str = Field(description="the one that made the images; of several their names")
     generator_start: str | None = Field(description="base or scratch, as the checkpoint says; null if it does not")
-    checkpoint_sha256: str
+    checkpoints: dict[str, str] = Field(description="sha256 by generator")
     calibration: str = Field(description="digest of the gates' calibration")
     quota: int
     accepted: int

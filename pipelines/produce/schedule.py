@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipelines.produce.acceptance import round_attempts
 from pipelines.produce.attempts import BlockPlan, block_path, plan_block, read_block, read_thumbs
 from pipelines.produce.plan import ProductionPlan, StratumPlan
+from pipelines.produce.rates import timed
 from pipelines.produce.selection import Decision, Selection
 from pipelines.produce.traits import Traits, traits_of
 from schemas.paths import Workspace
@@ -35,12 +36,14 @@ class Schedule:
 
     def missing(self) -> list[BlockPlan]:
         """Take in what has been made; return what to make now, [] when every stratum is full or out of attempts."""
-        while self._round:
-            missing = [block for block in self._round if not self._arrives(block)]
-            if missing:
-                return missing
-            self._finish_round()
-        return []
+        with timed(self._workspace, "schedule") as measured:
+            while self._round:
+                missing = [block for block in self._round if not self._arrives(block)]
+                if missing:
+                    return missing
+                measured.attempts += sum(block.stop - block.start for block in self._round)
+                self._finish_round()
+            return []
 
     def blocks(self, stratum: StratumPlan) -> Sequence[BlockPlan]:
         """Return the blocks of a stratum in the rounds that are finished, in seed order."""
@@ -74,10 +77,7 @@ class Schedule:
     def _next_blocks(self, stratum: StratumPlan) -> Iterator[BlockPlan]:
         start = self._selection.attempts(stratum.name)
         stop = start + attempts_needed(self._plan, stratum, start, self._selection.accepted(stratum.name))
-        if stop > start:
-            size = math.ceil((stop - start) / math.ceil((stop - start) / self._plan.block))
-            for at in range(start, stop, size):
-                yield plan_block(self._plan, stratum, at, min(at + size, stop))
+        return cut_round(self._plan, stratum, start, stop)
 
     def _thumb(self, stratum: str, seed_index: int) -> NDArray[np.uint8]:
         """Return an attempt's thumbnail, also in the round that is being finished."""
@@ -87,10 +87,20 @@ class Schedule:
         return found
 
 
+def cut_round(plan: ProductionPlan, stratum: StratumPlan, start: int, stop: int) -> Iterator[BlockPlan]:
+    """Yield attempts [start, stop) as blocks of about one size, none larger than the plan's."""
+    if stop > start:
+        size = math.ceil((stop - start) / math.ceil((stop - start) / plan.block))
+        for at in range(start, stop, size):
+            yield plan_block(plan, stratum, at, min(at + size, stop))
+
+
 def attempts_needed(plan: ProductionPlan, stratum: StratumPlan, attempts: int, accepted: int) -> int:
     """Return how many more attempts a stratum gets in the next round; 0 when it is full or out of attempts."""
     if accepted >= stratum.quota or attempts >= stratum.attempts:
         return 0
+    if not attempts and stratum.first:
+        return stratum.first
     # At least a quarter block: a sampler is no quicker on one image than on a few.
     least = math.ceil(plan.block / 4)
     more = round_attempts(stratum.quota - accepted, accepted, attempts, least=least, confidence=plan.confidence)

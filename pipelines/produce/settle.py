@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +12,13 @@ from pipelines.probes.skin_type_trust import abstentions
 from pipelines.produce.attempts import BlockRow, block_path, lost_block, read_block
 from pipelines.produce.gates import GATES, SURPLUS
 from pipelines.produce.plan import ProductionPlan, StratumPlan
+from pipelines.produce.rates import timed
 from pipelines.produce.rejection_rates import RejectionTally, unequal_rejections
 from pipelines.produce.rejections import SHEET, Rejections, write_rejection_sheet
 from pipelines.produce.result import ProductionResult, StratumResult
 from pipelines.produce.schedule import Schedule
 from pipelines.produce.selection import Decision
+from pipelines.produce.sheets import sheet_path, write_sheets
 from schemas.errors import CheckFailed
 from schemas.ledger import AttemptRow, Judged, SyntheticRow
 from schemas.params import Params
@@ -23,12 +26,15 @@ from schemas.paths import Workspace
 from schemas.table import row_writer, write_text
 
 SHARD_GROUP: Final = 128
-LEDGER_GROUP: Final = 1024
+LEDGER_GROUP: Final = 8192
 """Rows a row group: what is in memory at once, whatever the number of images."""
 
 
 def settle_production(
-    workspace: Workspace, params: Params, plan: ProductionPlan, schedule: Schedule | None = None
+    workspace: Workspace,
+    params: Params,  # noqa: ARG001 (as every other step of a production)
+    plan: ProductionPlan,
+    schedule: Schedule | None = None,
 ) -> ProductionResult:
     """Return what came of every stratum, after the ledger and the shards are written.
 
@@ -38,7 +44,16 @@ def settle_production(
     Raises:
         CheckFailed: a scheduled block has not been made, or was damaged since.
     """
-    schedule = schedule or Schedule(workspace, plan)
+    with timed(workspace, "settle") as measured:
+        result = _settle(workspace, plan, schedule or Schedule(workspace, plan))
+        measured.attempts = result.attempts
+        files = [workspace.ledger / stratum.file for stratum in plan.strata]
+        files += [workspace.shards / stratum.file for stratum in plan.strata]
+        measured.bytes = sum(file.stat().st_size for file in files)
+    return result
+
+
+def _settle(workspace: Workspace, plan: ProductionPlan, schedule: Schedule) -> ProductionResult:
     if missing := schedule.missing():
         raise CheckFailed(
             f"production: {len(missing)} scheduled blocks are not made, first {missing[0].key}; "
@@ -48,9 +63,13 @@ def settle_production(
     for stratum in plan.strata:
         _write_stratum(workspace, plan, stratum, schedule, tally)
     write_rejection_sheet(workspace, plan)
-    result = _result(workspace, params, plan, schedule, tally)
+    result = _result(workspace, plan, schedule, tally)
     write_text(result.model_dump_json(indent=2) + "\n", workspace.production / "result.json")
+    write_sheets(workspace, plan)
     planned = {stratum.file for stratum in plan.strata}
+    _remove_others(workspace.sheets, {sheet_path(workspace, stratum).name for stratum in plan.strata})
+    if len(plan.models) == 1:
+        workspace.pilot.unlink(missing_ok=True)  # of an earlier run, with more generators
     _remove_others(workspace.ledger, planned)
     _remove_others(workspace.shards, planned)
     _remove_others(workspace.rejected, {*planned, SHEET})
@@ -93,8 +112,9 @@ def _attempt(plan: ProductionPlan, stratum: StratumPlan, sampler: str, row: Bloc
         modality=stratum.modality,
         fst=stratum.fst,
         lesion=stratum.lesion,
-        generator=plan.generator,
-        checkpoint_sha256=plan.checkpoint_sha256,
+        generator=stratum.generator,
+        checkpoint_sha256=plan.model_of(stratum).checkpoint_sha256,
+        choice=stratum.choice,
         sampler=sampler,
         duplicate_passed=decision.duplicate_passed,
         duplicate_score=decision.duplicate_score,
@@ -103,17 +123,16 @@ def _attempt(plan: ProductionPlan, stratum: StratumPlan, sampler: str, row: Bloc
     )
 
 
-def _result(
-    workspace: Workspace, params: Params, plan: ProductionPlan, schedule: Schedule, tally: RejectionTally
-) -> ProductionResult:
+def _result(workspace: Workspace, plan: ProductionPlan, schedule: Schedule, tally: RejectionTally) -> ProductionResult:
     strata = [_stratum_result(stratum, schedule.decisions(stratum)) for stratum in plan.strata]
     rejected: Counter[str] = Counter()
     for one in strata:
         rejected.update(one.rejected)
+    used = [name for name in plan.models if any(stratum.generator == name for stratum in plan.strata)]
     return ProductionResult(
-        generator=plan.generator,
-        generator_start=_start(workspace, params),
-        checkpoint_sha256=plan.checkpoint_sha256,
+        generator=", ".join(used),
+        generator_start=_start(workspace, used),
+        checkpoints={name: plan.models[name].checkpoint_sha256 for name in used},
         calibration=plan.calibration.digest,
         quota=sum(one.quota for one in strata),
         accepted=sum(one.accepted for one in strata),
@@ -136,6 +155,8 @@ def _stratum_result(stratum: StratumPlan, decisions: Iterable[Decision]) -> Stra
         fst=stratum.fst,
         lesion=stratum.lesion,
         support=stratum.support,
+        generator=stratum.generator,
+        choice=stratum.choice,
         quota=stratum.quota,
         accepted=accepted,
         attempts=reasons.total(),
@@ -152,16 +173,15 @@ def _abstentions(plan: ProductionPlan) -> list[str]:
     return [f"tone_probe, {modality.value}: {text}" for modality, text in said.items() if text]
 
 
-def _start(workspace: Workspace, params: Params) -> str | None:
-    """Return what the checkpoint was trained from, as its config says."""
-    import json
-
-    try:
-        text = (workspace.model(params.produce.generator) / "config.json").read_text(encoding="utf-8")
-        start = json.loads(text).get("start")
-    except (OSError, ValueError):
-        return None
-    return str(start) if start else None
+def _start(workspace: Workspace, used: Sequence[str]) -> str | None:
+    """Return what the checkpoints were trained from, as their configs say; of several, `base` if any was."""
+    starts = set()
+    for name in used:
+        try:
+            starts.add(json.loads((workspace.model(name) / "config.json").read_text(encoding="utf-8")).get("start"))
+        except (OSError, ValueError):
+            continue
+    return "base" if "base" in starts else next((str(start) for start in starts if start), None)
 
 
 def _remove_others(folder: Path, keep: Collection[str]) -> None:

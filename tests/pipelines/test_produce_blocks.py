@@ -245,8 +245,11 @@ def test_a_generator_that_breaks_its_word_is_stopped(
 def test_an_estimate_comes_from_the_last_production(copy: tuple[Workspace, Params]) -> None:
     found = estimate_production(*copy)
     assert found.attempts is not None
-    assert 12 <= found.attempts <= found.attempt_limit == 60
-    assert found.seconds is not None
-    assert found.seconds > 0
-    assert found.bytes is not None
-    assert found.bytes > 1000
+    assert 12 <= found.attempts.low <= found.attempts.expected <= found.attempts.high <= found.attempt_limit == 60
+    assert found.hours is not None
+    assert 0 < found.hours.low <= found.hours.expected <= found.hours.high < 1
+    assert "blocks timed on this machine" in found.basis
+    shutil.rmtree(copy[0].state)
+    unmeasured = estimate_production(*copy)
+    assert (unmeasured.hours, unmeasured.attempts) == (None, found.attempts)
+    assert "no block was timed on this machine" in unmeasured.basis

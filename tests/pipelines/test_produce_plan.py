@@ -36,7 +36,7 @@ def test_a_plan_has_every_stratum_with_a_quota_and_its_attempt_limit(tmp_path: P
     ]
     assert [s.band_deg for s in plan.strata] == [ITA_BANDS_DEG[1], ITA_BANDS_DEG[6]]
     assert [s.file for s in plan.strata] == ["phantom-I-melanoma.parquet", "phantom-VI-nevus.parquet"]
-    assert plan.settings == {"steps": 1, "seed": 23}
+    assert plan.models["diffusion"].settings == {"steps": 1, "seed": 23}
     assert plan.settings_of(plan.strata[0])["request_deg"] == [57.0, 70.0]
 
 
@@ -102,8 +102,12 @@ def test_an_estimate_says_null_for_what_was_never_measured(tmp_path: Path) -> No
     workspace, params = write_workspace(tmp_path, QUOTAS)
     before = sorted(p for p in tmp_path.rglob("*"))
     found = estimate_production(workspace, params)
-    assert (found.images, found.attempt_limit) == (8, 40)
-    assert (found.attempts, found.seconds, found.bytes) == (None, None, None)
+    assert (found.quota, found.attempt_limit, found.infeasible) == (8, 40, [])
+    assert (found.images, found.attempts, found.hours, found.gpu_hours, found.bytes) == (None,) * 5
+    assert [(s.stratum, s.acceptance) for s in found.strata] == [
+        ("phantom/I/melanoma", None),
+        ("phantom/VI/nevus", None),
+    ]
     assert sorted(p for p in tmp_path.rglob("*")) == before
 
 

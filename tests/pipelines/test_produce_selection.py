@@ -14,7 +14,7 @@ from pipelines.produce.calibration import Calibration, ModalityCalibration
 from pipelines.produce.gates import GATES, SURPLUS
 from pipelines.produce.gates.duplicate import scores_against
 from pipelines.produce.likeness import RING_ERROR, pixel_distances, poses, ring_means, turned_hashes
-from pipelines.produce.plan import ProductionPlan, StratumPlan
+from pipelines.produce.plan import ModelPlan, ProductionPlan, StratumPlan
 from pipelines.produce.selection import Decision, Selection
 from pipelines.produce.traits import NOT_REFUSED, Traits
 from schemas.params import GateParams
@@ -34,14 +34,14 @@ def plan_of(quotas: list[int], bits: int) -> ProductionPlan:
     strata = [
         StratumPlan(
             modality=Modality.PHANTOM, fst=fst + 1, lesion=Lesion.NEVUS, support=Support.SUPPORTED, quota=quota,
-            attempts=1000, band_deg=None, request_deg=None,
+            attempts=1000, band_deg=None, request_deg=None, generator="none",
         )
         for fst, quota in enumerate(quotas)
     ]  # fmt: skip
     return ProductionPlan(
-        generator="none", resolution=32, checkpoint_sha256="0" * 64, settings={}, gates=GateParams(duplicate_bits=bits),
-        calibration=Calibration(digest="", extractor="", modalities=(bounds,)), block=8, confidence=0.9,
-        strata=tuple(strata),
+        models={"none": ModelPlan(checkpoint_sha256="0" * 64, settings={})}, resolution=32, confidence=0.8,
+        gates=GateParams(duplicate_bits=bits),
+        calibration=Calibration(digest="", extractor="", modalities=(bounds,)), block=8, strata=tuple(strata),
     )  # fmt: skip
 
 
