@@ -113,16 +113,23 @@ def release(json: Json = False) -> None:
 
 
 @app.command()
-def plan(json: Json = False) -> None:
-    """Show what produce would make, and with how many attempts at most. Nothing is run or written."""
-    from flows.verbs import show_plan
+def plan(
+    what_if: Annotated[bool, typer.Option("--what-if", help="with the numbers below, by simulation")] = False,
+    images: Annotated[int, typer.Option(min=0, help="in all, shared as the quotas are; 0: the quotas")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="blocks at once; 0: produce.workers")] = 0,
+    cores: Annotated[int, typer.Option(min=0, help="of all machines like this one together; 0: this one's")] = 0,
+    engine: Annotated[str, typer.Option(help="threads share a loaded model, processes load their own")] = "threads",
+    json: Json = False,
+) -> None:
+    """Show what produce would make and cost: images, attempts, hours, storage, with intervals. Nothing is run."""
+    from flows.planning import show_plan
 
-    show_plan(as_json=json)
+    show_plan(what_if=what_if, images=images, workers=workers, cores=cores, engine=engine, as_json=json)
 
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Show which stages are up to date, which are not and why, and what each last said."""
+    """Show which stages are up to date, which are not and why, and what became of every attempt in the ledger."""
     from flows.verbs import show_status
 
     show_status(as_json=json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +60,18 @@ def _show_outcomes(workspace: Workspace, outcomes: Iterable[Outcome], as_json: b
     print(json.dumps({"ok": not any(s["exit_code"] for s in stages), "stages": stages}, indent=1))
 
 
-def show_plan(*, as_json: bool) -> None:
-    """Show what produce would make and what it would take; needs the strata."""
-    from pipelines.produce.estimate import estimate_production
-
-    workspace = Workspace.here()
-    show(estimate_production(workspace, check_params(workspace)), as_json=as_json)
-
-
 def show_status(*, as_json: bool) -> None:
-    """Show each stage: up to date or not, why, and what it last said."""
+    """Show each stage: up to date or not, why, and what it last said; and what became of every attempt."""
     from flows.graph import Graph
+    from pipelines.produce.counts import count_ledger
 
     workspace = Workspace.here()
     load_params(workspace.params)
-    graph = Graph(workspace)
-    changes = graph.changes()
+    with ThreadPoolExecutor(1) as pool:  # DuckDB counts while DVC looks at the stages
+        counting = pool.submit(count_ledger, workspace)
+        graph = Graph(workspace)
+        changes = graph.changes()
+        counts = counting.result()
     rows = []
     for stage in graph.order():
         record = read_record(workspace, stage)
@@ -88,7 +85,13 @@ def show_status(*, as_json: bool) -> None:
                 "headline": record.headline if record else None,
             }
         )
-    show({"stages": rows}, as_json=as_json)
+    if as_json:
+        show({"stages": rows, "production": counts}, as_json=True)
+        return
+    show({"stages": rows}, as_json=False)
+    if counts:
+        print()
+        show(counts, as_json=False)
 
 
 def show_releases(*, as_json: bool) -> None:

@@ -26,6 +26,8 @@ PARTS = (
     "gates",
     "sampling",
     "fairness",
+    "plan",
+    "status",
     "build",
 )
 
