@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.timing import Timing
 
-FEWEST_BLOCKS: Final = 5
+FEWEST_BLOCKS: Final = 3
 """With fewer blocks measured at the asked number of workers, those at another number are scaled."""
 
 Floats = NDArray[np.float64]
