@@ -27,7 +27,7 @@ class LossWeights(Section):
 class GroupWeightParams(Section):
     """Loss weights by stratum and noise level (group DRO): strata that are learned worse count more."""
 
-    use: bool = True
+    use: bool = Field(False, description="off: measured, they left the darkest skin's tone worse (docs/log.md)")
     rate: float = Field(0.02, gt=0, le=1, description="of the exponentiated-gradient update, a step")
     clamp: float = Field(3.0, ge=1, le=100, description="weights stay in [1/clamp, clamp]; their mean is 1")
     noise_bins: int = Field(4, ge=1, le=100, description="noise levels that are weighed apart")

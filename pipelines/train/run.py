@@ -68,8 +68,7 @@ def train_generator(
         raise ParamsError(
             f"ingest.resolution: got {data.resolution} px; {name} needs a multiple of {4 * BLOCK}; use 64"
         )
-    folder = workspace.model(name)
-    key = _content_key(name, params, own, data, held_out)
+    folder, key = workspace.model(name), _content_key(name, params, own, data, held_out)
     if (done := _finished(name, folder, key)) is not None:
         if PartialState().is_main_process:
             write_training_images(folder, workspace)
@@ -81,9 +80,8 @@ def train_generator(
         check_conditions(name, data)
     start_from(recipe, data, own.start)
     _check_autoencoder(recipe, own, workspace, folder)
-    probe = None
-    if isinstance(own, DiffusionParams):
-        probe = attach_fairness(recipe, own.fairness, data, held_out, params.train.seed)
+    fair = own.fairness if isinstance(own, DiffusionParams) else None
+    probe = attach_fairness(recipe, fair, data, held_out, params.train.seed) if fair else None
     observer = Observer(recipe, data, held_out, own.watch, folder, on_progress)
     with memory_explained(name, own.batch, data.resolution, _remedies(own)):
         run = fit(
@@ -92,8 +90,7 @@ def train_generator(
         )  # fmt: skip
     everyone = PartialState()
     if everyone.is_main_process:
-        about = describe(recipe, run, params, data, key, workspace)
-        about["tone_probe"] = probe.plain() if probe is not None else None
+        about = {**describe(recipe, run, params, data, key, workspace), "tone_probe": probe.plain() if probe else None}
         write_outputs(recipe, run, observer, about, workspace)
         write_training_images(folder, workspace)
     everyone.wait_for_everyone()
