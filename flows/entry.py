@@ -24,6 +24,7 @@ from schemas.paths import Workspace
 
 if TYPE_CHECKING:
     from prefect import Flow
+    from prefect.task_runners import TaskRunner
 
 BUILD = "EQUIDERM_BUILD"
 """Set by a build for its stages: the tag of their flow runs, and the sign that the build prints their lines."""
@@ -56,15 +57,29 @@ def artifact_key(stage: str) -> str:
     return stage.replace("@", "-").replace("_", "-")
 
 
-def main(flow: Flow[..., Any], *arguments: str, width: Callable[[Params], int] | None = None) -> None:
+def main(
+    flow: Flow[..., Any], *arguments: str, width: Callable[[Params], int] | None = None, anywhere: bool = False
+) -> None:
     """Run a stage's flow and exit: 0 done, 1 a check said no or a bug, 2 something to change, 130 interrupted.
 
     `width` reads the most units of work at once from the parameters; a flow without it runs one after the other.
+    `anywhere` says that they may run in other processes, on the engine that the environment names (flows.engine).
     """
-    sys.exit(_guarded("@".join((flow.name, *arguments)), lambda: _run(flow, arguments, width)))
+
+    def run() -> int:
+        from flows.engine import task_runner, threads
+
+        return _run(flow, arguments, width or (lambda _: 1), task_runner if anywhere else threads)
+
+    sys.exit(_guarded("@".join((flow.name, *arguments)), run))
 
 
-def _run(flow: Flow[..., Any], arguments: tuple[str, ...], width: Callable[[Params], int] | None) -> int:
+def _run(
+    flow: Flow[..., Any],
+    arguments: tuple[str, ...],
+    width: Callable[[Params], int],
+    runner: Callable[[int], TaskRunner[Any]],
+) -> int:
     workspace, params = opened()
     url = os.environ.get("PREFECT_API_URL")
     if not url:
@@ -72,12 +87,10 @@ def _run(flow: Flow[..., Any], arguments: tuple[str, ...], width: Callable[[Para
     follow_build()
     Server(url, None, workspace.state).wait()
     from prefect import tags
-    from prefect.task_runners import ThreadPoolTaskRunner
 
-    runner = ThreadPoolTaskRunner(max_workers=width(params) if width else 1)
     try:
         with tags(*filter(None, [os.environ.get(BUILD)])):
-            flow.with_options(task_runner=runner)(*arguments)
+            flow.with_options(task_runner=runner(width(params)))(*arguments)
     finally:
         drain()
     return 0

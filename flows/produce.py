@@ -9,16 +9,21 @@ from typing import Any
 from prefect import flow, unmapped
 from prefect.futures import as_completed
 
+from flows.engine import gpu_limit, worker_faults
 from flows.entry import main, opened, publish, seconds_running
 from pipelines.produce.blocks import BlockCount, BlockPlan, timed_round
 from pipelines.produce.plan import ProductionPlan
 from pipelines.produce.rates import record
 from pipelines.produce.schedule import Schedule
+from pipelines.produce.terms import terms_of
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.timing import Timing
 from tasks.live import ProductionView
-from tasks.produce import block, calibrate, choose, pilot, plan, settle, upcoming
+from tasks.produce import Contract, block, calibrate, choose, pilot, plan, settle, this_process, upcoming
+
+SUBMITTED = 16
+"""Blocks a worker that are handed to the engine at a time, so that its queue stays short however long the round is."""
 
 
 @flow(name="produce", persist_result=False)
@@ -58,15 +63,21 @@ def _make(
     blocks: list[BlockPlan],
     show: Callable[[BlockCount], None] | None,
 ) -> None:
+    contract = Contract(terms=terms_of(params, planned), flow=this_process(), gpu_limit=gpu_limit())
+    every = [unmapped(one) for one in (workspace, params, planned, contract)]
+    size = SUBMITTED * params.produce.workers
+
     def counts() -> Iterator[BlockCount]:
-        for done in as_completed(block.map(unmapped(workspace), unmapped(params), unmapped(planned), blocks)):
-            count = done.result()
-            if show:
-                show(count)
-            yield count
+        for start in range(0, len(blocks), size):
+            with worker_faults():
+                for done in as_completed(block.map(*every, blocks[start : start + size])):
+                    count = done.result()
+                    if show:
+                        show(count)
+                    yield count
 
     timed_round(workspace, params, counts)
 
 
 if __name__ == "__main__":
-    main(produce, width=lambda params: params.produce.workers)
+    main(produce, width=lambda params: params.produce.workers, anywhere=True)

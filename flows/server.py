@@ -27,10 +27,12 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
+    # A slot that a killed worker held comes back though the server was killed as well.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     # The build prints its own lines; everything Prefect logs is kept by its server.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
-"""Set unless the user has set them: nothing leaves the machine, and no tracebacks for errors raised on purpose."""
+"""Set unless the user has set them: nothing leaves the machine, no slot is lost, and no tracebacks for errors raised on purpose."""
 
 START_SECONDS = 120.0
 """Longest wait for the first answer; a first start on a cold disk compiles Prefect and creates its database (15 s)."""

@@ -4,7 +4,7 @@
     ├── UserError          (2)    what was asked cannot be done; the message says what to change
     │   ├── ParamsError           params.yaml: unknown key, wrong type, value out of range
     │   ├── SourceError           a source's folder, bucket, table or column is missing or not to be reached
-    │   ├── WorkspaceError        not a workspace, or another build holds it
+    │   ├── WorkspaceError        not a workspace, one that may not be written, or another build holds it
     │   ├── CheckpointError       missing, truncated, of other classes or another resolution
     │   ├── DiskFullError         no room for what has to be written
     │   └── NotFoundError         an image, release or stage by that name does not exist

@@ -201,7 +201,10 @@ class ProduceParams(Section):
         le=0.9999,
         description="of the lower bound of the acceptance rate that each round's attempts follow",
     )
-    workers: int = Field(1, ge=1, le=64, description="blocks at once")
+    workers: int = Field(1, ge=1, le=1024, description="blocks at once")
+    block_timeout_s: float | None = Field(
+        None, gt=0, description="longest a block may take; a worker that hangs is ended and the block made elsewhere"
+    )
     sampler: SamplerParams = SamplerParams()
     gates: GateParams = GateParams()
 

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.concurrency.sync import concurrency
+from pydantic import BaseModel, ConfigDict
+
 from pipelines.produce.blocks import BlockCount, BlockPlan, produce_block
 from pipelines.produce.calibrate import calibrate_gates
 from pipelines.produce.calibration import Calibration
@@ -10,10 +18,26 @@ from pipelines.produce.plan import ProductionPlan, plan_production
 from pipelines.produce.result import ProductionResult
 from pipelines.produce.schedule import Schedule
 from pipelines.produce.settle import settle_production
+from pipelines.produce.terms import Terms, require_terms
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.pilot import PilotRow
+from tasks.deadline import deadline
 from tasks.unit import unit
+
+
+class Contract(BaseModel):
+    """What goes with every block, whoever makes it. Frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    terms: Terms
+    flow: str  # the process that the flow runs in, see `this_process`
+    gpu_limit: str | None  # Prefect concurrency limit to hold a slot of
+
+
+def this_process() -> str:
+    """Return what tells this process from every other one, here and on other machines."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @unit(name="calibrate-gates")
@@ -48,9 +72,25 @@ def upcoming(schedule: Schedule) -> list[BlockPlan]:
 
 
 @unit(name="block")
-def block(workspace: Workspace, params: Params, planned: ProductionPlan, one: BlockPlan) -> BlockCount:
-    """Return the counts of one block once its attempts are in the ledger."""
-    return produce_block(workspace, params, planned, one)
+def block(
+    workspace: Workspace, params: Params, planned: ProductionPlan, contract: Contract, one: BlockPlan
+) -> BlockCount:
+    """Return the counts of one block once it is on disk, whole."""
+    require_terms(workspace, one.stratum.generator, contract.terms)
+    what = f"block {one.key} of {one.stratum.name}"
+    elsewhere = contract.flow != this_process()
+    with _slot(contract.gpu_limit), deadline(params.produce.block_timeout_s, what, process=elsewhere):
+        return produce_block(workspace, params, planned, one)
+
+
+@contextmanager
+def _slot(limit: str | None) -> Iterator[None]:
+    """Hold a slot of a Prefect concurrency limit; one of a worker that was killed is free again after a minute."""
+    if limit is None:
+        yield
+        return
+    with concurrency(limit, occupy=1, strict=True, lease_duration=60):
+        yield
 
 
 @unit(name="settle-production")

@@ -25,6 +25,7 @@ PARTS = (
     "tone_on_pad",
     "gates",
     "sampling",
+    "produce",
     "fairness",
     "plan",
     "status",

@@ -5,25 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from pipelines.release.inputs import Inputs
 from pipelines.release.tally import checkpoints
+from schemas.code import code_sha256
 from schemas.release import ReleaseFacts
 from schemas.words import Modality
 
-_ROOT: Final = Path(__file__).parents[2]
-_CODE: Final = ("pipelines", "schemas")
-_SUFFIXES: Final = frozenset({".py", ".sql", ".json", ".j2", ".css", ".csv"})
+HOW_ONLY: Final = frozenset({"workers", "block_timeout_s"})
 
 
 def canonical_sha256(value: Any) -> str:
     """Return the sha256 of a value as canonical JSON: sorted keys, no spaces; pydantic models by their aliases.
 
-    `workers` is left out of parameters: how many do the work never changes a result.
+    How many do the work and for how long is left out of parameters: it never changes a result.
     """
     plain = _result_params(value.model_dump(mode="json", by_alias=True)) if isinstance(value, BaseModel) else value
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -33,7 +31,7 @@ def canonical_sha256(value: Any) -> str:
 def _result_params(plain: Any) -> Any:
     if not isinstance(plain, dict):
         return plain
-    return {key: _result_params(item) for key, item in plain.items() if key != "workers"}
+    return {key: _result_params(item) for key, item in plain.items() if key not in HOW_ONLY}
 
 
 def code_version() -> str:
@@ -42,21 +40,6 @@ def code_version() -> str:
         return version("equiderm")
     except PackageNotFoundError:
         return "not installed"
-
-
-def code_sha256() -> str:
-    """Return the sha256 over the names and contents of the source files that compute a release.
-
-    Not the git commit: that changes with every commit, also one that only records a finished release, and the same
-    code must give the same bytes. Any commit can be checked against it: check it out and call this function.
-    """
-    digest = hashlib.sha256()
-    for package in _CODE:
-        files = (p for p in (_ROOT / package).rglob("*") if p.suffix in _SUFFIXES and "__pycache__" not in p.parts)
-        for path in sorted(files):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{content}  {path.relative_to(_ROOT).as_posix()}\n".encode())
-    return digest.hexdigest()
 
 
 def release_facts(inputs: Inputs, counts: dict[str, int]) -> ReleaseFacts:

@@ -1,0 +1,112 @@
+"""Which engine runs the blocks, and which workers are refused. The flow runs in its own process on a real server."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flow_workspace import STAGE, stage_environment, write_flow_workspace
+
+from flows.engine import task_runner
+from flows.server import local_server
+from pipelines.produce.plan import plan_production
+from pipelines.produce.terms import require_terms, terms_of
+from schemas.errors import CheckFailed, UserError
+from schemas.params import Params
+from schemas.paths import Workspace
+from schemas.words import Lesion
+
+QUOTAS = {(5, Lesion.MELANOMA): 12, (6, Lesion.NEVUS): 12}
+FLOW_S = 240
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of one Prefect server for all flows here."""
+    with local_server(Workspace(tmp_path_factory.mktemp("server"))) as started:
+        started.wait()
+        yield started.url
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, server: str) -> tuple[Workspace, Params]:
+    """A production by threads, undisturbed."""
+    workspace, params = write_flow_workspace(tmp_path_factory.mktemp("made"), QUOTAS, workers=2)
+    done = run(workspace, server)
+    assert done.returncode == 0, done.stderr
+    return workspace, params
+
+
+def run(workspace: Workspace, server: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the produce stage in a process of its own."""
+    env = stage_environment(PREFECT_API_URL=server, NO_PROXY="127.0.0.1", **QUIET, **environment)
+    return subprocess.run(
+        STAGE, cwd=workspace.root, env=env, capture_output=True, text=True, timeout=FLOW_S, check=False
+    )
+
+
+QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "DO_NOT_TRACK": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"EQUIDERM_ENGINE": "spark"}, "EQUIDERM_ENGINE is 'spark'; needs threads, dask or ray"),
+        (
+            {"EQUIDERM_DASK_SCHEDULER": "tcp://x:1"},
+            "EQUIDERM_DASK_SCHEDULER is set and EQUIDERM_ENGINE is threads; set EQUIDERM_ENGINE=dask or unset "
+            "EQUIDERM_DASK_SCHEDULER",
+        ),
+        (
+            {"EQUIDERM_ENGINE": "dask", "EQUIDERM_RAY_ADDRESS": "ray://x:1"},
+            "EQUIDERM_RAY_ADDRESS is set and EQUIDERM_ENGINE is dask; set EQUIDERM_ENGINE=ray or unset EQUIDERM_RAY_ADDRESS",
+        ),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused(
+    environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as caught:
+        task_runner(2)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("engine", "module"), [("dask", "prefect_dask"), ("ray", "ray")])
+def test_an_engine_that_is_not_installed_says_what_to_install(
+    engine: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQUIDERM_ENGINE", engine)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        UserError, match=rf"{engine}, which is not installed .*; run `pip install 'equiderm\[{engine}\]'`"
+    ):
+        task_runner(2)
+
+
+def test_a_worker_with_other_code_params_or_checkpoint_is_refused(
+    made: tuple[Workspace, Params], tmp_path: Path
+) -> None:
+    workspace, params = made
+    terms = terms_of(params, plan_production(workspace, params))
+    require_terms(workspace, "gan", terms)
+    for field, word in (("code_sha256", "code"), ("params", "params.yaml"), ("checkpoint_sha256", "models/gan")):
+        with pytest.raises(CheckFailed) as caught:
+            require_terms(workspace, "gan", terms.model_copy(update={field: "0" * 64}))
+        assert str(caught.value).startswith(f"worker: {word}")
+        assert "planned with 000000000000; nothing was made here" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    other = Workspace(tmp_path)
+    shutil.copytree(workspace.model("gan"), other.model("gan"))
+    other.params.write_text(workspace.params.read_text().replace("block: 4", "block: 5"))
+    with pytest.raises(CheckFailed, match=r"^worker: params.yaml is [0-9a-f]{12}, planned with [0-9a-f]{12}"):
+        require_terms(other, "gan", terms)
+    other.params.write_text(workspace.params.read_text().replace("workers: 2", "workers: 7"))
+    require_terms(other, "gan", terms)
