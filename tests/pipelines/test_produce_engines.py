@@ -1,15 +1,19 @@
-"""Which engine runs the blocks, and which workers are refused. The flow runs in its own process on a real server."""
+"""The flow in its own process on a real server: on threads and on Dask the same bytes; which engines and workers are refused."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from flow_workspace import STAGE, stage_environment, write_flow_workspace
+from flow_workspace import STAGE, outputs, stage_environment, write_flow_workspace
 
 from flows.engine import task_runner
 from flows.server import local_server
@@ -43,6 +47,16 @@ def made(tmp_path_factory: pytest.TempPathFactory, server: str) -> tuple[Workspa
     return workspace, params
 
 
+@pytest.fixture
+def begun(made: tuple[Workspace, Params], tmp_path: Path) -> Workspace:
+    """The same workspace, calibrated, with nothing made."""
+    shutil.copytree(made[0].root, tmp_path / "begun")
+    workspace = Workspace(tmp_path / "begun")
+    for name in ("blocks", "ledger", "shards"):
+        shutil.rmtree(workspace.production / name)
+    return workspace
+
+
 def run(workspace: Workspace, server: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the produce stage in a process of its own."""
     env = stage_environment(PREFECT_API_URL=server, NO_PROXY="127.0.0.1", **QUIET, **environment)
@@ -52,6 +66,67 @@ def run(workspace: Workspace, server: str, **environment: str) -> subprocess.Com
 
 
 QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "DO_NOT_TRACK": "1"}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, Callable[[], list[int]]]]:
+    """Return a Dask scheduler's address and a function that lists its workers' process ids."""
+    scheduler_file = tmp_path / "scheduler.json"
+    env = stage_environment(**QUIET)
+    common = ["--local-directory", str(tmp_path), "--scheduler-file", str(scheduler_file), "--no-dashboard"]
+    processes = []
+
+    def start(*command: str) -> None:
+        with (tmp_path / f"{command[0]}-{len(processes)}.log").open("wb") as log:
+            whole = [sys.executable, "-m", "distributed.cli." + command[0], *command[1:]]
+            processes.append(subprocess.Popen(whole, env=env, stdout=log, stderr=log, cwd=tmp_path))
+
+    try:
+        start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", *common[2:])
+        deadline = time.monotonic() + 60
+        while not scheduler_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for name in ("one", "two"):
+            start("dask_worker", "--host", "127.0.0.1", "--nthreads", "1", "--name", name, "--no-nanny", *common)
+        from distributed import Client
+
+        with Client(scheduler_file=str(scheduler_file), set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=150)
+
+            def workers() -> list[int]:
+                found = client.run(os.getpid)
+                return [found[address] for address in sorted(found)]
+
+            yield client.scheduler.address, workers
+    finally:
+        for process in processes[::-1]:
+            process.terminate()
+        for process in processes[::-1]:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def test_dask_with_one_of_two_workers_killed_half_way(
+    made: tuple[Workspace, Params], begun: Workspace, cluster: tuple[str, Callable[[], list[int]]], server: str
+) -> None:
+    address, workers = cluster
+    half = len(list(made[0].blocks.iterdir())) // 2
+    killed: list[int] = []
+
+    def kill_half_way() -> None:
+        while not begun.blocks.is_dir() or len(list(begun.blocks.glob("[!.]*"))) < half:
+            time.sleep(0.02)
+        killed.append(workers()[0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_half_way, daemon=True)
+    killer.start()
+    done = run(begun, server, EQUIDERM_ENGINE="dask", EQUIDERM_DASK_SCHEDULER=address)
+    assert done.returncode == 0, done.stderr
+    assert killed
+    assert outputs(begun) == outputs(made[0])
 
 
 @pytest.mark.parametrize(
