@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.lifeline import follow
@@ -46,6 +46,8 @@ class Server:
     url: str
     process: subprocess.Popen[bytes] | None
     log: Path
+    up: threading.Event = field(default_factory=threading.Event)
+    """Set while the server is known to answer and is not being stopped."""
 
     def wait(self, patience: float = START_SECONDS) -> None:
         """Return once the API answers; `patience` in seconds.
@@ -57,6 +59,7 @@ class Server:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if answers(self.url):
+                self.up.set()
                 return
             if self.process and self.process.poll() is not None:
                 break
@@ -100,6 +103,7 @@ def local_server(workspace: Workspace) -> Iterator[Server]:
             return
         os.environ["PREFECT_HOME"] = str(log.parent)
         server = _start(log)
+        threading.Thread(target=_end_without, args=[server], name="server-watch", daemon=True).start()
         os.environ["PREFECT_API_URL"] = server.url
         for name in ("no_proxy", "NO_PROXY"):
             os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
@@ -139,7 +143,24 @@ def drain() -> None:
         APILogWorker.drain_all(timeout=5)
 
 
+def _end_without(server: Server) -> None:
+    """End this process when its server is gone: Prefect's client would ask a dead one again for many minutes.
+
+    At once is safe, as in `follow_build`: what is finished is kept, and the processes started from here end with it.
+    """
+    assert server.process is not None
+    status = server.process.wait()
+    if server.up.is_set():
+        print(
+            f"equiderm: the local Prefect server ended (status {status}) while it was needed; see {server.log}; run it "
+            "again, it goes on where it stopped",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+        os._exit(1)
+
+
 def _stop(server: Server) -> None:
+    server.up.clear()
     process = server.process
     assert process is not None
     assert process.stdin is not None

@@ -157,8 +157,11 @@ class GateParams(Section):
     )
     lesion_min_probability: Share = Field(0.5, description="of the requested lesion, by the probe")
     outlier_neighbours: int = Field(5, ge=1, le=100, description="a real image reaches as far as this neighbour of it")
-    outlier_quantile: float = Field(
-        0.999, ge=0.5, le=1, description="quantile of held-out real images' distance above which an image is an outlier"
+    outlier_quantile: float | None = Field(
+        0.999,
+        ge=0.5,
+        le=1,
+        description="quantile of held-out real images' distance above which an image is an outlier; null: none is",
     )
     copy_quantile: float = Field(
         0.01,

@@ -79,12 +79,12 @@ def block(
     require_terms(workspace, one.stratum.generator, contract.terms)
     what = f"block {one.key} of {one.stratum.name}"
     elsewhere = contract.flow != this_process()
-    with _slot(contract.gpu_limit), deadline(params.produce.block_timeout_s, what, process=elsewhere):
+    with slot(contract.gpu_limit), deadline(params.produce.block_timeout_s, what, process=elsewhere):
         return produce_block(workspace, params, planned, one)
 
 
 @contextmanager
-def _slot(limit: str | None) -> Iterator[None]:
+def slot(limit: str | None) -> Iterator[None]:
     """Hold a slot of a Prefect concurrency limit; one of a worker that was killed is free again after a minute."""
     if limit is None:
         yield

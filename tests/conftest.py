@@ -37,7 +37,7 @@ produce:
   block: 8
   max_attempts_per_image: 1
   sampler: {steps: 2, guidance_tone: 1, guidance_lesion: 1}
-  gates: {lesion_min_probability: 0, tone_tolerance_deg: 90}
+  gates: {lesion_min_probability: 0, tone_tolerance_deg: 90, tone_probe_min_probability: 0, outlier_quantile: null}
 evaluate: {bootstrap: 10}
 release: {name: balanced, version: 0.1.0}
 """

@@ -201,7 +201,12 @@ def _fit_skin_type(train: Seen, held: Seen, gates: GateParams, path: Path) -> Sk
 
 
 def _outlier_bounds(train: Seen, held: Seen, radii: NDArray[np.float64], gates: GateParams) -> tuple[OutlierBound, ...]:
-    """Return the bounds from validation images and from training images, each without its own patient."""
+    """Return the bounds from validation images and from training images, each without its own patient.
+
+    None where no quantile is asked for: the gate abstains then.
+    """
+    if gates.outlier_quantile is None:
+        return ()
     left_out = strangeness(train.units, train.units, radii, (train.patients, train.patients))
     unseen = strangeness(held.units, train.units, radii)
     return outlier_bounds(np.concatenate([left_out, unseen]), [*train.fst, *held.fst], gates.outlier_quantile)

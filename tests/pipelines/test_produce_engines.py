@@ -1,7 +1,9 @@
-"""The flow in its own process on a real server: on threads and on Dask the same bytes; which engines and workers are refused."""
+"""The flow in its own process on a real server: on threads, Dask and Ray the same bytes; which engines and workers are refused."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import shutil
 import signal
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 from flow_workspace import STAGE, outputs, stage_environment, write_flow_workspace
 
-from flows.engine import task_runner
+from flows.engine import gpu_limit, task_runner
 from flows.server import local_server
 from pipelines.produce.plan import plan_production
 from pipelines.produce.terms import require_terms, terms_of
@@ -129,6 +131,47 @@ def test_dask_with_one_of_two_workers_killed_half_way(
     assert outputs(begun) == outputs(made[0])
 
 
+@pytest.mark.parametrize(("engine", "module"), [("dask", "prefect_dask"), ("ray", "ray")])
+def test_an_engine_started_on_this_machine(
+    made: tuple[Workspace, Params], begun: Workspace, server: str, engine: str, module: str
+) -> None:
+    pytest.importorskip(module)
+    done = run(begun, server, EQUIDERM_ENGINE=engine)
+    assert done.returncode == 0, done.stderr
+    assert outputs(begun) == outputs(made[0])
+
+
+def test_one_gpu_slot_is_held_by_one_block_at_a_time(server: str) -> None:
+    code = (
+        "import json, threading, time\n"
+        "from flows.engine import gpu_limit\n"
+        "from tasks.produce import slot\n"
+        "name, spans = gpu_limit(), []\n"
+        "def work():\n"
+        "    with slot(name):\n"
+        "        start = time.monotonic(); time.sleep(0.4); spans.append((start, time.monotonic()))\n"
+        "threads = [threading.Thread(target=work) for _ in range(3)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "print(json.dumps(sorted(spans)))"
+    )
+    env = stage_environment(PREFECT_API_URL=server, NO_PROXY="127.0.0.1", EQUIDERM_GPU_SLOTS="1", **QUIET)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True
+    )
+    spans = json.loads(done.stdout)
+    assert len(spans) == 3
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("slots", ["0", "two", "-1"])
+def test_gpu_slots_that_are_no_number_are_refused(slots: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EQUIDERM_GPU_SLOTS", slots)
+    with pytest.raises(
+        UserError, match=f"EQUIDERM_GPU_SLOTS is '{slots}'; needs how many blocks may hold a GPU at once"
+    ):
+        gpu_limit()
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
@@ -172,9 +215,11 @@ def test_a_worker_with_other_code_params_or_checkpoint_is_refused(
     workspace, params = made
     terms = terms_of(params, plan_production(workspace, params))
     require_terms(workspace, "gan", terms)
-    for field, word in (("code_sha256", "code"), ("params", "params.yaml"), ("checkpoint_sha256", "models/gan")):
+    others = {"code": {"code_sha256": "0" * 64}, "params.yaml": {"params": "0" * 64}}
+    others["models/gan"] = {"checkpoints": {"gan": "0" * 64}}
+    for word, update in others.items():
         with pytest.raises(CheckFailed) as caught:
-            require_terms(workspace, "gan", terms.model_copy(update={field: "0" * 64}))
+            require_terms(workspace, "gan", terms.model_copy(update=update))
         assert str(caught.value).startswith(f"worker: {word}")
         assert "planned with 000000000000; nothing was made here" in str(caught.value)
         assert "\n" not in str(caught.value)
