@@ -63,12 +63,13 @@ def simulate(
     Args:
         processes: of the workers that each load the models; threads of one process load them once.
     """
-    rng = np.random.default_rng(seed)
+    # Apart, so that what is known of time never changes how many attempts are expected.
+    rng, of_time = np.random.default_rng(seed).spawn(2)
     rates = posterior(jobs, rng, MOST_RUNS)
     expected = sum(job.quota for job in jobs) / max(float(rates.mean()), 1e-3) / block
     count = int(min(MOST_RUNS, max(FEWEST_RUNS, MOST_EVENTS // max(1, expected))))
     return [
-        _play(jobs, rates[i], pace, rng, workers=workers, block=block, confidence=confidence, processes=processes)
+        _play(jobs, rates[i], _Clock(pace, of_time, workers, processes), rng, block=block, confidence=confidence)
         for i in range(count)
     ]
 
@@ -88,16 +89,14 @@ def posterior(jobs: Sequence[Job], rng: np.random.Generator, draws: int) -> NDAr
 def _play(
     jobs: Sequence[Job],
     rates: NDArray[np.float64],
-    pace: Pace | None,
+    clock: _Clock,
     rng: np.random.Generator,
     *,
-    workers: int,
     block: int,
     confidence: float,
-    processes: int,
 ) -> Run:
     attempts, made = np.zeros(len(jobs), np.int64), np.zeros(len(jobs), np.int64)
-    passed, clock = np.zeros(len(jobs), np.int64), _Clock(pace, rng, workers, processes)
+    passed = np.zeros(len(jobs), np.int64)
     while True:
         sizes: list[int] = []
         for i, job in enumerate(jobs):

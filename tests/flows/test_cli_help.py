@@ -82,8 +82,8 @@ def test_unknown_generator(equiderm: Run, workspace: Path) -> None:
     edit(workspace, "generator: diffusion", "generator: flow")
     line = one_line(equiderm(workspace, "build"), 2)
     assert (
-        line
-        == "equiderm: params.yaml: produce.generator: got 'flow'; use one of diffusion, gan, dcgan, stylegan2, a list, or auto"
+        line == "equiderm: params.yaml: produce.generator: got 'flow'; use one of diffusion, gan, dcgan, stylegan2, "
+        "stable_diffusion, a list, or auto"
     )
     assert not written(workspace)
 

@@ -164,6 +164,8 @@ def test_wgan_gp_trains_the_generator_every_few_steps_only() -> None:
                 Backend(),
                 optimisers,
                 dict(recipe.net.named_children()),
+                data.groups[:4],
+                data.fst[:4],
             )  # type: ignore[arg-type]
         )
         moved.append(not torch.equal(before, recipe.net["synthesis"].project.weight))  # type: ignore[union-attr]

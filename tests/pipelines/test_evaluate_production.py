@@ -61,7 +61,7 @@ def attempt(fst: int | None, lesion: Lesion, i: int, *, accepted: bool = True, i
         blank_score=30.0, tone_passed=accepted, tone_score=0.0 if accepted else 9.0, tone_probe_passed=True,
         tone_probe_score=None, lesion_passed=True, lesion_score=0.9, outlier_passed=True, outlier_score=0.8,
         copy_passed=True, copy_score=2.0, duplicate_passed=True, duplicate_score=2.0, accepted=accepted,
-        reason=None if accepted else "tone",
+        reason=None if accepted else "tone", choice=None,
     )  # fmt: skip
 
 
