@@ -60,11 +60,12 @@ def overhead() -> dict[str, Any]:
             from pipelines.generators.interface import Condition
             from pipelines.produce.calibrate import calibrate_gates
             from pipelines.produce.identity import requested_ita
-            from pipelines.produce.plan import plan_production, trained_generator
+            from pipelines.produce.models import trained_generator
+            from pipelines.produce.plan import plan_production
             from pipelines.produce.schedule import Schedule
 
             calibrate_gates(workspace, params)
-            plan, generator = plan_production(workspace, params), trained_generator(workspace, params)
+            plan, generator = plan_production(workspace, params), trained_generator(workspace, params, "diffusion")
             import numpy as np
 
             default_extractor()(np.zeros((32, 64, 64, 3), np.uint8))

@@ -162,7 +162,8 @@ def _attempt(plan: Plan, i: int, reason: str | None) -> AttemptRow:
         checkpoint_sha256=CHECKPOINT, sampler=SAMPLER, ita_deg=-41.25, decodable_score=1.0, blank_score=22.5,
         tone_probe_score=None, outlier_score=0.85,
         tone_score=12.0 if reason == "tone" else 0.0,
-        lesion_score=0.9, copy_score=1.75, duplicate_score=2.5, accepted=reason is None, reason=reason, **passed,
+        lesion_score=0.9, copy_score=1.75, duplicate_score=2.5, accepted=reason is None, reason=reason, choice=None,
+        **passed,
     )  # fmt: skip
 
 

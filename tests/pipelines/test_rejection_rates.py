@@ -67,7 +67,7 @@ def attempt(fst: int, **changes: object) -> AttemptRow:
     verdicts = {f"{gate}_passed": True for gate in GATES} | {f"{gate}_score": 1.0 for gate in GATES}
     about = {"image_id": "a", "modality": Modality.PHANTOM, "fst": fst, "lesion": Lesion.NEVUS, "seed_index": 0,
              "generator": "g", "checkpoint_sha256": "c", "sampler": "{}", "ita_deg": 1.0, "accepted": True}  # fmt: skip
-    return AttemptRow.model_validate({**about, **verdicts, "reason": None, **changes})
+    return AttemptRow.model_validate({**about, **verdicts, "reason": None, "choice": None, **changes})
 
 
 def test_every_gate_counts_for_itself_and_abstentions_do_not() -> None:

@@ -163,7 +163,7 @@ def test_a_step_in_parts_is_the_same_step(predicts: str, tmp_path: Path) -> None
         optimiser = torch.optim.SGD(recipe.parameter_groups()[0], lr=0.1)
         step = Step(
             data.pixels[:8], data.codes[:8], step_draws(1, 0), 0, accelerated("no"), [optimiser],
-            {"denoiser": recipe.net["denoiser"]},
+            {"denoiser": recipe.net["denoiser"]}, data.groups[:8], data.fst[:8],
         )  # fmt: skip
         results.append((recipe.step(step), {n: p.detach() for n, p in recipe.net.named_parameters()}))
     (whole, weights), (parts, others) = results
@@ -179,7 +179,10 @@ def test_in_16_bits_the_base_is_halved_and_what_learns_is_not(base: PretrainedPa
     data = tiny_set()
     optimiser = torch.optim.AdamW(recipe.parameter_groups()[0], lr=1e-3)
     before = net.project.weight.detach().clone()
-    said = recipe.step(Step(data.pixels, data.codes, step_draws(1, 0), 0, Half(), [optimiser], {"denoiser": net}))
+    step = Step(
+        data.pixels, data.codes, step_draws(1, 0), 0, Half(), [optimiser], {"denoiser": net}, data.groups, data.fst
+    )
+    said = recipe.step(step)
     assert np.isfinite(said["loss"])
     assert not torch.equal(net.project.weight, before)
 

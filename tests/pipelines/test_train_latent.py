@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +141,16 @@ def test_quotas_for_a_lesion_the_checkpoint_has_not_seen_are_refused(tmp_path: P
 def test_what_a_build_names_and_does_not_have_is_said_before_it_starts(tmp_path: Path) -> None:
     from flows.checks import check_params
 
-    source = "sources: {use: {phantom: {adapter: phantom}}}\n"
-    pinned = "{path: none/here, sha256: " + "a" * 64
+    shutil.copy(Path(__file__).parents[2] / "dvc.yaml", tmp_path)
+    source = "sources: {use: {phantom: {adapter: phantom}}}\nrelease: {name: balanced}\n"
+    ours, theirs = "produce: {generator: diffusion}\n", "produce: {generator: stable_diffusion}\n"
+    pinned = "{path: none/here, sha256: " + "a" * 64 + ", licence: CC0-1.0}"
+    latent = "{space: latent, start: scratch, autoencoder: " + pinned + "}"
     wanted = {
-        "produce: {generator: stable_diffusion}": r"train\.stable_diffusion\.base: none; produce\.generator is stable",
-        "produce: {generator: stable_diffusion}\ntrain: {stable_diffusion: {base: " + pinned + ", licence: CC0-1.0}}}":
+        theirs + "train: {use: [stable_diffusion]}": r"train\.stable_diffusion\.base: none; stable_diffusion is to be",
+        theirs + "train: {use: [stable_diffusion], stable_diffusion: {base: " + pinned + "}}":
             r"train\.stable_diffusion\.base: no folder none/here; needs one as diffusers saves it; put it there",
-        "train: {diffusion: {space: latent, start: scratch, autoencoder: " + pinned + ", licence: CC0-1.0}}}":
+        ours + "train: {use: [diffusion], diffusion: " + latent + "}":
             r"train\.diffusion\.autoencoder: no folder none/here",
     }  # fmt: skip
     for text, said in wanted.items():

@@ -29,7 +29,9 @@ from schemas.train_params import DiffusionParams, FairnessParams, GroupWeightPar
 from schemas.words import FST_RANGE, Lesion, Modality
 
 OFF = FairnessParams.model_validate({"group_weights": {"use": False}, "tone": {"weight": 0}})
-ON = FairnessParams.model_validate({"group_weights": {"rate": 0.2}, "tone": {"weight": 1, "least_recall": 0}})
+ON = FairnessParams.model_validate(
+    {"group_weights": {"use": True, "rate": 0.2}, "tone": {"weight": 1, "least_recall": 0}}
+)
 shares = st.lists(st.floats(1e-4, 1), min_size=1, max_size=40).map(lambda xs: np.array(xs) / np.sum(xs))
 
 
@@ -100,7 +102,7 @@ def feed(groups: GroupWeights, steps: int, hard: int, present: list[int]) -> Non
 
 
 def test_a_planted_hard_stratum_gains_weight_at_every_noise_level_and_an_absent_one_is_carried_forward() -> None:
-    groups = GroupWeights(5, GroupWeightParams(rate=0.05, clamp=2.5))
+    groups = GroupWeights(5, GroupWeightParams(use=True, rate=0.05, clamp=2.5))
     feed(groups, 30, hard=2, present=[0, 1, 2, 3])
     assert bool((groups.weight[2] > 1.3).all())
     assert bool((groups.weight[[0, 1, 3]] < 1).all())
