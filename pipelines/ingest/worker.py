@@ -6,6 +6,7 @@ Reads parameters, then a shard a line, from stdin; answers each with one line on
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -31,7 +32,10 @@ def main() -> None:
 
 
 def _say(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
+    try:
+        print(json.dumps(answer), flush=True)
+    except BrokenPipeError:
+        os._exit(0)  # whoever asked is gone; the shard's files are whole, the next run finds them
 
 
 def _answer(workspace: Workspace, params: Params, plan: ShardPlan) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -148,3 +150,24 @@ def test_packed_files_hold_every_row_in_order_and_are_at_least_half_full(
 
 def refused(number: int) -> QuarantineRow:
     return QuarantineRow(source="s", source_row_id=str(number), code="c", message="", raw="{}")
+
+
+def test_a_process_whose_asker_is_gone_ends_without_a_word(workspace: Workspace) -> None:
+    params = pad_params()
+    plan = plan_shards(workspace, params)[0]
+    asked = f"{params.model_dump_json(by_alias=True)}\n{json.dumps(asdict(plan))}\n"
+    reader, writer = os.pipe()
+    os.close(reader)  # nobody listens
+    command = [sys.executable, "-m", "pipelines.ingest.worker"]
+    done = subprocess.run(
+        command,
+        cwd=workspace.root,
+        input=asked,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
