@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from pipelines.produce.counts import count_ledger
 from production_workspace import PlantingGenerator, ThumbnailExtractor, precalibrate, write_workspace
 from rich.console import Console
 
 from pipelines.produce.blocks import BlockCount, produce_block
+from pipelines.produce.counts import count_ledger
 from pipelines.produce.plan import plan_production
 from pipelines.produce.progress import Progress, StratumProgress, duration, reasons_line
 from pipelines.produce.result import load_result
