@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -70,9 +69,11 @@ def overhead() -> dict[str, Any]:
 
             default_extractor()(np.zeros((32, 64, 64, 3), np.uint8))
             generator.sample([Condition(plan.strata[0].modality, 5, Lesion.NEVUS, 0.0)] * 24, ["0" * 24] * 24)
+            from flows.engine import threads
             from flows.produce import produce
 
-            whole = _timed(lambda: produce())
+            one_thread = produce.with_options(task_runner=threads(1))
+            whole = _timed(lambda: one_thread())
             schedule = Schedule(workspace, plan)
             assert schedule.missing() == []
 
@@ -147,7 +148,8 @@ def memory(images: int) -> dict[str, float]:
         made = produce_quotas(workspace, params, generator=PatchworkGenerator(), extractor=ThumbnailExtractor())
         seconds = time.perf_counter() - begun
     assert made.accepted == images
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which has the parent's in it.
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
     return {"peak_mib": peak, "seconds": seconds, "attempts": made.attempts}
 
 

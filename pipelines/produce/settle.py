@@ -26,7 +26,7 @@ from schemas.paths import Workspace
 from schemas.table import row_writer, write_text
 
 SHARD_GROUP: Final = 128
-LEDGER_GROUP: Final = 8192
+LEDGER_GROUP: Final = 2048
 """Rows a row group: what is in memory at once, whatever the number of images."""
 
 
