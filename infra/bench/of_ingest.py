@@ -37,7 +37,7 @@ WORKERS = 2
 RESOLUTION = 224
 IMG2DATASET = "EQUIDERM_IMG2DATASET"
 DOES = {
-    "equiderm": "read, decode, square, sha256 of file and pixels, ITA, PNG, Parquet twice, fsync",
+    "equiderm": "read, decode, square, sha256 of file and pixels, ITA, PNG, Parquet, fsync; start-up not counted",
     "datasets_png": "read, decode, resize, PNG, Arrow, Parquet",
     "datasets_jpeg": "read, decode, resize, JPEG 95, Arrow, Parquet",
     "img2dataset_png": "fetch from loopback, decode, resize, PNG level 1, sha256 of file, Parquet; start-up not counted",
