@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from schemas.errors import UserError
 from schemas.paths import Workspace
 
 ENGINES = ("threads", "processes")
+WIDTH = 140
+"""Columns of the table where there is no terminal."""
 
 
 def show_plan(*, what_if: bool, images: int, workers: int, cores: int, engine: str, as_json: bool) -> None:
@@ -44,7 +47,8 @@ def show_plan(*, what_if: bool, images: int, workers: int, cores: int, engine: s
     if as_json:
         print(json.dumps(plain(found), indent=1))
     else:
-        print_plan(found, Console(highlight=False))
+        # A pipe or a log has no width of its own; rich would squeeze the table into 80 columns.
+        print_plan(found, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH))
 
 
 def print_plan(found: ProductionEstimate, console: Console) -> None:
