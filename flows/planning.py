@@ -19,7 +19,7 @@ from schemas.errors import UserError
 from schemas.paths import Workspace
 
 ENGINES = ("threads", "processes")
-WIDTH = 140
+WIDTH = 170
 """Columns of the table where there is no terminal."""
 
 
