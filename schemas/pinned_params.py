@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from schemas.licences import LICENCES
-from schemas.section import Section
+from schemas.section import KnownLicence, Section
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -16,17 +15,7 @@ class PinnedParams(Section):
     """Somebody's weights: which, and under which terms. What is drawn with them is under those terms, too."""
 
     sha256: Sha256 = Field(description="of the weights; `python -m pipelines.generators.pinned FOLDER` prints it")
-    licence: str = Field(description="of the weights, a key of LICENCES in schemas/licences.py")
-
-    @field_validator("licence")
-    @classmethod
-    def _licence_is_known(cls, licence: str) -> str:
-        if licence not in LICENCES:
-            raise ValueError(
-                f"licence {licence!r} is not known; it needs to be one of {', '.join(sorted(LICENCES))}, "
-                "or a new entry in schemas/licences.py"
-            )
-        return licence
+    licence: KnownLicence = Field(description="of the weights, a key of LICENCES in schemas/licences.py")
 
 
 class AutoencoderParams(PinnedParams):

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from schemas.licences import LICENCES
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _known_licence(licence: str) -> str:
+    if licence not in LICENCES:
+        raise ValueError(
+            f"licence {licence!r} is not known; it needs to be one of {', '.join(sorted(LICENCES))}, "
+            "or a new entry in schemas/licences.py"
+        )
+    return licence
+
+
+KnownLicence = Annotated[str, AfterValidator(_known_licence)]
+"""A key of LICENCES."""
 
 
 class Section(BaseModel):

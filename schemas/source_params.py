@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from schemas.licences import DATASETS, LICENCES, Dataset
+from schemas.licences import DATASETS, Dataset
 from schemas.location_params import Location
-from schemas.section import Section, Share
+from schemas.section import KnownLicence, Section, Share
 from schemas.words import FstSource, Lesion
 
 
@@ -124,7 +124,7 @@ class GenericSource(FolderSource):
 
     adapter: Literal["generic"]
     title: str | None = Field(None, description="as it is called in a datasheet; the source's name where not given")
-    licence: str = Field(description="a key of LICENCES in schemas/licences.py; without one nothing enters")
+    licence: KnownLicence = Field(description="a key of LICENCES in schemas/licences.py; without one nothing enters")
     citation: str = Field(min_length=1, description="whose it is and how to name them")
     modality: Literal["clinical", "dermoscopic"]
     labels: dict[str, Lesion | None] = Field(
@@ -136,16 +136,6 @@ class GenericSource(FolderSource):
     image_folders: tuple[str, ...] = Field(
         ("*",), min_length=1, description="folders with images; * and ? as in a shell"
     )
-
-    @field_validator("licence")
-    @classmethod
-    def _licence_is_known(cls, licence: str) -> str:
-        if licence not in LICENCES:
-            raise ValueError(
-                f"licence {licence!r} is not known; it needs to be one of {', '.join(sorted(LICENCES))}, "
-                "or a new entry in schemas/licences.py"
-            )
-        return licence
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Fairness in training: the repeat cap, weights that follow hard strata, a tone term that pulls, and each of them off."""
+"""Fairness in training: weights that follow hard strata, a tone term that pulls, and each of them off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from pipelines.generators.interface import Condition
 from pipelines.generators.registry import entry
 from pipelines.phantoms.scene import ITA_DRAWN_DEG, render
 from pipelines.probes.tone import as_planes, fit_tone_probe, mean_readings, recall_by_fst
-from pipelines.train.data import TrainingSet, capped, resampling, training_set
+from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.fairness import attach_fairness, worst_stratum
 from pipelines.train.loop import Run, accelerated, fit
 from schemas.train_params import DiffusionParams, FairnessParams, GroupWeightParams, ToneTermParams
@@ -32,7 +31,6 @@ OFF = FairnessParams.model_validate({"group_weights": {"use": False}, "tone": {"
 ON = FairnessParams.model_validate(
     {"group_weights": {"use": True, "rate": 0.2}, "tone": {"weight": 1, "least_recall": 0}}
 )
-shares = st.lists(st.floats(1e-4, 1), min_size=1, max_size=40).map(lambda xs: np.array(xs) / np.sum(xs))
 
 
 def phantoms(each: int, start: int = 0, types: tuple[int, ...] = tuple(FST_RANGE)) -> TrainingSet:
@@ -50,33 +48,6 @@ def phantoms(each: int, start: int = 0, types: tuple[int, ...] = tuple(FST_RANGE
 @pytest.fixture(scope="module")
 def people() -> TrainingSet:
     return phantoms(20)
-
-
-@given(shares, st.floats(1, 50))
-def test_no_image_passes_the_cap_and_the_rest_keep_their_proportions(even: Any, repeats: float) -> None:
-    cap = repeats / len(even)
-    result = capped(even, cap)
-    assert result.sum() == pytest.approx(1)
-    assert result.max() <= cap * (1 + 1e-9)
-    free = result < cap * (1 - 1e-9)
-    if free.any():  # only what the cap took went to them, in proportion
-        factor = result[free] / even[free]
-        assert factor == pytest.approx(factor[0])
-        assert factor[0] >= 1 - 1e-9
-    assert (np.diff(result[np.argsort(even, kind="stable")]) >= -1e-12).all()
-
-
-def test_a_cap_that_leaves_less_than_everything_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"0\.2 on each of 4 shares"):
-        capped(np.full(4, 0.25), 0.2)
-
-
-def test_the_cap_is_in_showings_of_an_even_draw() -> None:
-    conditions = [Condition(Modality.PHANTOM, 1, Lesion.NEVUS, None)] * 99
-    conditions += [Condition(Modality.PHANTOM, 6, Lesion.NEVUS, None)]
-    assert resampling(conditions, 1.0)[99] == pytest.approx(0.5)
-    assert resampling(conditions, 1.0, 5.0)[99] == pytest.approx(0.05)
-    assert resampling(conditions, 1.0, 1.0) == pytest.approx(np.full(100, 0.01))
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=60), st.floats(1, 20))

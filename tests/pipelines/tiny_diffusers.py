@@ -11,8 +11,13 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from pipelines.generators.checkpoint import save_checkpoint
 from pipelines.generators.pinned import weights_sha256
+from pipelines.generators.stable_diffusion import StableDiffusionRecipe
+from pipelines.train.sheets import exported
+from schemas.params import SamplerParams
 from schemas.pinned_params import AutoencoderParams, PretrainedParams
+from schemas.train_params import StableDiffusionParams
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -105,3 +110,21 @@ def _tokenizer(folder: Path) -> int:
     about = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "<|endoftext|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(about))
     return len(vocabulary)
+
+
+ONE_PASS = SamplerParams(steps=2, guidance_tone=1, guidance_lesion=1)
+
+
+def params_on(base: PretrainedParams | None, **changes: object) -> StableDiffusionParams:
+    return StableDiffusionParams.model_validate({"base": base, "rank": 2, "mixed_precision": "no", **changes})
+
+
+def recipe_on(base: PretrainedParams, resolution: int = 64, **changes: object) -> StableDiffusionRecipe:
+    torch.manual_seed(3)
+    torch.set_num_threads(1)
+    return StableDiffusionRecipe(params_on(base, **changes), resolution)
+
+
+def saved(recipe: StableDiffusionRecipe, folder: Path) -> Path:
+    save_checkpoint(exported(recipe, recipe.net), recipe.config(), folder)
+    return folder
