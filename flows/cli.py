@@ -118,7 +118,9 @@ def plan(
     images: Annotated[int, typer.Option(min=0, help="in all, shared as the quotas are; 0: the quotas")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="blocks at once; 0: produce.workers")] = 0,
     cores: Annotated[int, typer.Option(min=0, help="of all machines like this one together; 0: this one's")] = 0,
-    engine: Annotated[str, typer.Option(help="threads share a loaded model, processes load their own")] = "threads",
+    engine: Annotated[
+        str, typer.Option(help="threads share a loaded model; the workers of dask and ray load their own")
+    ] = "threads",
     json: Json = False,
 ) -> None:
     """Show what produce would make and cost: images, attempts, hours, storage, with intervals. Nothing is run."""

@@ -21,6 +21,9 @@ from schemas.errors import CheckFailed, UserError
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
+ENGINES: Final = ("threads", "dask", "ray")
+"""Threads share one loaded model; the workers of the others are processes that load their own."""
+
 ENGINE: Final = "EQUIDERM_ENGINE"
 DASK_SCHEDULER: Final = "EQUIDERM_DASK_SCHEDULER"
 RAY_ADDRESS: Final = "EQUIDERM_RAY_ADDRESS"
@@ -47,7 +50,7 @@ def task_runner(width: int) -> TaskRunner[Any]:
     for name, variable in addresses.items():
         if os.environ.get(variable) and engine != name:
             raise UserError(f"{variable} is set and {ENGINE} is {engine}; set {ENGINE}={name} or unset {variable}")
-    if engine not in ("threads", *addresses):
+    if engine not in ENGINES:
         raise UserError(f"{ENGINE} is {engine!r}; needs threads, dask or ray")
     if engine == "threads":
         return threads(width)

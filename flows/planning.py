@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.checks import check_params
+from flows.engine import ENGINES
 from flows.records import plain
 from pipelines.produce.estimate import Interval, ProductionEstimate, WhatIf, estimate_production
 from pipelines.produce.progress import duration
 from schemas.errors import UserError
 from schemas.paths import Workspace
 
-ENGINES = ("threads", "processes")
 WIDTH = 170
 """Columns of the table where there is no terminal."""
 
@@ -41,7 +41,7 @@ def show_plan(*, what_if: bool, images: int, workers: int, cores: int, engine: s
         images=images or None,
         workers=workers or None,
         cores=cores or None,
-        processes=count if engine == "processes" else 1,
+        processes=1 if engine == "threads" else count,
     )
     found = estimate_production(workspace, params, asked)
     if as_json:
