@@ -11,6 +11,9 @@ from schemas.section import Section, Share
 
 GeneratorName = Literal["diffusion", "gan", "dcgan", "stylegan2", "stable_diffusion"]
 
+LONGEST_AVERAGE: Final = 0.28
+"""Of an average's profile; 0.2887 would be every step alike."""
+
 MIN_DIVERSITY: Final[Any] = Field(
     0.2, description="distance of two samples of one condition, of that of two real images; less stops the training"
 )
@@ -72,8 +75,30 @@ class WatchParams(Section):
     )
 
 
+class EmaParams(Section):
+    """Averaging of the weights with a power-function profile (EDM2), in float32."""
+
+    length: float | Literal["auto"] = Field(
+        0.1,
+        description="standard deviation of the profile, as a share of the run; auto: the candidate whose worst group's "
+        "KID to validation images is lowest, chosen when the training is done",
+    )
+    candidates: tuple[float, ...] = Field(
+        (0.03, 0.05, 0.1, 0.15, 0.2), min_length=2, description="lengths that auto tries"
+    )
+
+    @model_validator(mode="after")
+    def _lengths_exist(self) -> EmaParams:
+        for length in (*self.candidates, *([] if self.length == "auto" else [self.length])):
+            if not 0.01 <= float(length) <= LONGEST_AVERAGE:
+                raise ValueError(
+                    f"length {length:g}; a profile's standard deviation is between 0.01 and {LONGEST_AVERAGE:g} of the run; use 0.1"
+                )
+        return self
+
+
 class DiffusionParams(Section):
-    """Conditional diffusion: v-prediction, zero terminal SNR, EMA."""
+    """Conditional diffusion: v-prediction, zero terminal SNR, averaged weights."""
 
     space: Literal["spectral", "pixel", "latent"] = Field(
         "spectral", description="what it works on: block cosines, folded pixels, or planes of a learned autoencoder"
@@ -86,7 +111,7 @@ class DiffusionParams(Section):
     batch: int = Field(48, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
     warmup_images: int = Field(500, ge=0)
-    ema_halflife_images: float = Field(1500, gt=0)
+    ema: EmaParams = EmaParams()
     dropout: LossWeights = LossWeights()
     fairness: FairnessParams = FairnessParams()
     watch: WatchParams = WatchParams()
@@ -109,12 +134,12 @@ class DiffusionParams(Section):
 
 
 class GanParams(Section):
-    """Conditional GAN: projection discriminator, hinge loss, R1, EMA."""
+    """Conditional GAN: projection discriminator, hinge loss, R1, averaged weights."""
 
     images: int = Field(6000, ge=1, description="real images seen by the discriminator")
     batch: int = Field(48, ge=2)
     learning_rate: float = Field(1e-4, gt=0)
-    ema_halflife_images: float = Field(1500, gt=0)
+    ema: EmaParams = EmaParams()
     r1_gamma: float = Field(1.0, ge=0)
     r1_every: int = Field(8, ge=1, description="steps")
     watch: WatchParams = WatchParams()
@@ -125,12 +150,12 @@ class GanParams(Section):
 
 
 class DcganParams(Section):
-    """Conditional DCGAN: projection discriminator, hinge or WGAN-GP loss, EMA."""
+    """Conditional DCGAN: projection discriminator, hinge or WGAN-GP loss, averaged weights."""
 
     images: int = Field(20_000, ge=1, description="real images seen by the discriminator")
     batch: int = Field(16, ge=2)
     learning_rate: float = Field(2e-4, gt=0)
-    ema_halflife_images: float = Field(1500, gt=0)
+    ema: EmaParams = EmaParams()
     width: int = Field(32, ge=8, le=512, multiple_of=8, description="feature maps at half the resolution")
     loss: Literal["hinge", "wgan_gp"] = "hinge"
     gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty of wgan_gp")
@@ -150,7 +175,7 @@ class Stylegan2Params(Section):
     images: int = Field(20_000, ge=1, description="real images seen by the discriminator")
     batch: int = Field(8, ge=2, description="best a multiple of 4 for each process")
     learning_rate: float = Field(2e-3, gt=0, description="the mapping network's is a hundredth")
-    ema_halflife_images: float = Field(1500, gt=0)
+    ema: EmaParams = EmaParams()
     width: int = Field(16, ge=4, le=512, description="feature maps at full resolution; at most 8 times as many below")
     r1_gamma: float = Field(1.0, ge=0, description="weight of R1")
     r1_every: int = Field(16, ge=1, description="steps")
@@ -184,7 +209,7 @@ class StableDiffusionParams(Section):
     gradient_checkpointing: bool = Field(False, description="compute activations twice to hold fewer: less memory")
     learning_rate: float = Field(1e-4, gt=0)
     warmup_images: int = Field(500, ge=0)
-    ema_halflife_images: float = Field(1500, gt=0)
+    ema: EmaParams = EmaParams()
     zero_terminal_snr: bool = Field(False, description="rescale the noise of a v-prediction base (Lin et al. 2024)")
     dropout: LossWeights = LossWeights()
     mixed_precision: Literal["no", "bf16"] = Field("bf16", description="bf16 also holds the base's weights in 16 bits")

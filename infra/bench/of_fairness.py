@@ -45,7 +45,7 @@ from schemas.words import FST_RANGE, FST_ROMAN, ITA_BANDS_DEG, LESION_SHORT, Mod
 
 IMAGES = int(os.environ.get("EQUIDERM_BENCH_IMAGES", "16000"))
 EACH = int(os.environ.get("EQUIDERM_BENCH_EACH", "96"))
-BATCH, RATE, HALFLIFE, SEED = 48, 6e-4, 2000, 11
+BATCH, RATE, LENGTH, SEED = 48, 6e-4, 0.1, 11
 TRAIN, HELD_OUT = 840, 120
 
 NO_WEIGHTS: dict[str, Any] = {"group_weights": {"use": False}}
@@ -120,7 +120,7 @@ def _drawn(name: str, settings: dict[str, Any], conditions: list[Condition], fol
     start_from(recipe, data, "scratch")
     fairness = FairnessParams.model_validate({"group_weights": {"use": True}, **settings.get("params", {})})
     attach_fairness(recipe, fairness, data, held_out, SEED)
-    budget = Budget(IMAGES, BATCH, RATE, 1000, HALFLIFE, 50, 4000)
+    budget = Budget(IMAGES, BATCH, RATE, 1000, LENGTH, 50, 4000)
     run = fit(
         recipe, data, budget, seed=SEED, key=f"{name} {IMAGES}", state=folder / "state", mixed_precision="bf16",
         on_log=lambda row: print(name, json.dumps(row), flush=True), on_save=lambda _: None,

@@ -11,8 +11,10 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,24 +26,34 @@ from pipelines.generators.interface import Condition, Recipe
 from pipelines.generators.registry import BASE, entry
 from pipelines.generators.space import Space
 from pipelines.phantoms.scene import VERSION, draw
+from pipelines.train.averages import TRACKED
 from pipelines.train.card import write_base_card
+from pipelines.train.choice import choose_length
 from pipelines.train.data import TrainingSet, training_set
+from pipelines.train.fairness import NAME as FAIRNESS
+from pipelines.train.fairness import attach_fairness
 from pipelines.train.loop import Budget, Run, fit
-from pipelines.train.sheets import draw_sheet, exported, sheet_conditions, snapshot_sheet
+from pipelines.train.observer import Observer
+from pipelines.train.sheets import draw_sheet, exported, sheet_conditions
 from schemas.source_params import PhantomSource
 from schemas.table import write_table
-from schemas.train_params import TrainParams
+from schemas.train_params import DiffusionParams, GeneratorParams, TrainParams, WatchParams
 from schemas.words import Lesion, Modality
 
 SEED = 1_000_003
+HELD_OUT_SEED = 1_000_033
+HELD_OUT = 480
 RESOLUTION = 64
-USUAL = {
-    "diffusion": {"images": 200_000, "batch": 64, "rate": 6e-4, "halflife": 10_000},
-    "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "halflife": 5_000},
-    "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "halflife": 5_000},
-    "stylegan2": {"images": 200_000, "batch": 16, "rate": 2e-3, "halflife": 5_000},
+USUAL: dict[str, dict[str, Any]] = {
+    "diffusion": {"images": 200_000, "batch": 64, "rate": 6e-4, "length": "auto"},
+    "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "length": 0.1},
+    "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "length": 0.1},
+    "stylegan2": {"images": 200_000, "batch": 16, "rate": 2e-3, "length": 0.1},
 }
 """What the shipped bases (diffusion, gan) were made with; for the others, a place to start."""
+
+JUDGED = WatchParams(images=96, least_real=40)
+"""The length of a base's average is chosen by KID of 96 samples of each FST to the 80 phantoms of it held out."""
 
 LESIONS = (Lesion.NEVUS, Lesion.MELANOMA, Lesion.BASAL_CELL_CARCINOMA, Lesion.SEBORRHOEIC_KERATOSIS)
 
@@ -73,10 +85,18 @@ def base_phantoms(count: int, workers: int, cache: Path | None) -> TrainingSet:
         fst, lesion, ita = (np.array([d[k] for d in drawn]) for k in (1, 2, 3))
         if cache is not None:
             np.savez(cache, px=pixels, fst=fst, lesion=lesion, ita=ita)
-    conditions = [
-        Condition(Modality.PHANTOM, int(f), LESIONS[int(k)], float(a)) for f, k, a in zip(fst, lesion, ita, strict=True)
-    ]
-    return training_set(pixels, conditions, 0.0, f"phantoms v{VERSION} seed {SEED} n {len(pixels)}")
+    return _as_set(list(zip(pixels, fst, lesion, ita, strict=True)), f"phantoms v{VERSION} seed {SEED} n {len(pixels)}")
+
+
+def _as_set(drawn: Sequence[tuple[NDArray[np.uint8], int, int, float]], name: str) -> TrainingSet:
+    conditions = [Condition(Modality.PHANTOM, int(f), LESIONS[int(k)], float(a)) for _, f, k, a in drawn]
+    return training_set(np.stack([pixels for pixels, *_ in drawn]), conditions, 0.0, name)
+
+
+def base_held_out() -> TrainingSet:
+    """Return `HELD_OUT` phantoms no base learns from, every FST and lesion alike: they judge its average and tone probe."""
+    source = base_source(HELD_OUT).model_copy(update={"seed": HELD_OUT_SEED})
+    return _as_set([_one((source, i)) for i in range(HELD_OUT)], f"held out, seed {HELD_OUT_SEED}")
 
 
 def make_recipe(name: str, data: TrainingSet) -> Recipe:
@@ -88,26 +108,30 @@ def make_recipe(name: str, data: TrainingSet) -> Recipe:
     return recipe
 
 
-def train_base(name: str, data: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
+def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
     """Train and write one base."""
     torch.manual_seed(SEED)
     recipe = make_recipe(name, data)
-    gan = name != "diffusion"
-    betas = (0.0, 0.99) if gan else (0.9, 0.99)
-    budget = Budget(args.images, args.batch, args.rate, 2000, args.halflife, 50, args.save_every, betas)
-    conditions = sheet_conditions(data)
+    own: GeneratorParams = getattr(TrainParams(), name)
+    if fair := isinstance(own, DiffusionParams):
+        attach_fairness(recipe, own.fairness, data, held_out, SEED)
+    auto = args.length == "auto"
+    budget = Budget(
+        args.images, args.batch, args.rate, 2000, TRACKED[-1] if auto else args.length, 50, args.save_every,
+        (0.9, 0.99) if fair else (0.0, 0.99),
+    )  # fmt: skip
 
     def log(row: object) -> None:
         print(json.dumps(row), file=sys.stderr, flush=True)
 
-    def saved(run: Run) -> None:
-        snapshot_sheet(recipe, run.average, conditions, run.images, folder)
-
+    observer = Observer(recipe, data, held_out, JUDGED, folder, log, judged=auto)
     key = f"{data.digest} {name} {args.batch} {args.rate}"  # not the budget: a base may be trained longer
     run = fit(
-        recipe, data, budget, seed=SEED, key=key, state=folder / "state", mixed_precision="no" if gan else "bf16",
-        on_log=log, on_save=saved,
+        recipe, data, budget, seed=SEED, key=key, state=folder / "state", mixed_precision="bf16" if fair else "no",
+        on_log=log, on_save=observer.saved,
     )  # fmt: skip
+    if auto:
+        choose_length(run, own.ema.candidates, observer)
     write_base(recipe, run, data, args, folder)
 
 
@@ -115,19 +139,25 @@ def write_base(recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Names
     """Write weights, what is dropped after training but needed to go on, the loss log, a sheet and the card."""
     about = {
         **recipe.config(), "images": run.images, "batch": args.batch, "learning_rate": args.rate,
-        "ema_halflife_images": args.halflife, "seed": SEED, "phantoms": len(data.conditions),
+        "average": run.records["average"][0], "lengths": run.records.get("lengths", []),
+        "seed": SEED, "phantoms": len(data.conditions),
         "phantom_version": VERSION, "modality": "phantom", "lesions": list(LESIONS), "licence": "Apache-2.0",
         "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
     }  # fmt: skip
     digest = save_checkpoint(exported(recipe, run.average), about, folder)
-    if rest := {n: c for n, c in run.recipe.net.named_children() if n not in recipe.exported}:
-        save_checkpoint(torch.nn.ModuleDict(rest), {"generator": f"{recipe.name}-rest"}, folder / "rest")
+    left = {n: c for n, c in run.recipe.net.named_children() if n not in (*recipe.exported, FAIRNESS)}
+    if left:
+        save_checkpoint(torch.nn.ModuleDict(left), {"generator": f"{recipe.name}-rest"}, folder / "rest")
     write_table(pa.Table.from_pylist(run.log), folder / "losses.parquet")
     draw_sheet(folder, sheet_conditions(data), f"{recipe.name} base, {run.images:,} images seen", folder / "sheet.png")
     write_base_card({**about, "sha256": digest}, run.log, folder / "card.md")
     for scratch in ("snapshot", "state", "sheets"):
         shutil.rmtree(folder / scratch, ignore_errors=True)
     print(json.dumps({"folder": folder.name, "sha256": digest, **about}))
+
+
+def _length(text: str) -> float | str:
+    return text if text == "auto" else float(text)
 
 
 def main() -> None:
@@ -142,7 +172,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="images seen in training")
     parser.add_argument("--batch", type=int, help="images a step")
     parser.add_argument("--rate", type=float, help="learning rate")
-    parser.add_argument("--halflife", type=float, help="of the weight average, in images")
+    parser.add_argument(
+        "--length", type=_length, help="of the weight average, share of the run; auto: chosen at the end"
+    )
     parser.add_argument("--save-every", type=int, default=20_000, help="images between states (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw phantoms (default %(default)s)")
     parser.add_argument("--cache", type=Path, help="keep the drawn phantoms in this .npz")
@@ -152,7 +184,7 @@ def main() -> None:
         if getattr(args, option) is None:
             setattr(args, option, usual)
     data = base_phantoms(args.phantoms, args.workers, args.cache)
-    train_base(args.generator, data, args, args.out / args.generator)
+    train_base(args.generator, data, base_held_out(), args, args.out / args.generator)
 
 
 if __name__ == "__main__":

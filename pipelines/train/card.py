@@ -16,7 +16,7 @@ _CARD = """# Model card: {generator}
 
 | | |
 |---|---|
-| weights | `model.safetensors`, sha256 `{sha256}`, float16, averaged over training |
+| weights | `model.safetensors`, sha256 `{sha256}`, float16, {average} |
 | parameters | {parameters:,} |
 | started from | {start} |
 | works on | {works_on} |
@@ -31,6 +31,10 @@ _CARD = """# Model card: {generator}
 ## Losses
 
 {losses}
+
+## The average
+
+{lengths}
 
 ## Round trip of the autoencoder
 
@@ -69,11 +73,11 @@ _BASE_CARD = """# Model card: the phantom base of {generator}
 
 | | |
 |---|---|
-| weights | `model.safetensors`, sha256 `{sha256}`, float16, averaged over training |
+| weights | `model.safetensors`, sha256 `{sha256}`, float16, {average} |
 | parameters | {parameters:,} |
 | resolution | {resolution} px |
 | trained on | {phantoms:,} phantoms (version {phantom_version}, seed {seed}), every FST and lesion alike |
-| images seen | {images:,}, batch {batch}, learning rate {learning_rate:g}, average's half-life {ema_halflife_images:,.0f} images |
+| images seen | {images:,}, batch {batch}, learning rate {learning_rate:g} |
 | lesions | {lesions} |
 | licence | {licence}; no patient, no third party's pictures |
 
@@ -82,6 +86,10 @@ Made by `python -m pipelines.train.base {generator}`; losses in `losses.parquet`
 ## Losses
 
 {losses}
+
+## The average
+
+{lengths}
 
 ## Intended use
 
@@ -117,6 +125,8 @@ def write_card(
             )
         },
         start=_start(about),
+        average=_average(about["average"]),
+        lengths=_lengths(about),
         works_on=_works_on(about),
         round_trip=round_trip or "None: it works without a learned autoencoder.",
         sources=", ".join(about["sources"]),
@@ -130,6 +140,28 @@ def write_card(
         sheet_every=about["params"]["sheet_every_images"],
     )
     write_text(text, path)
+
+
+def _average(average: dict[str, Any]) -> str:
+    return f"averaged with a power-function profile of length {average['length']:g} of the run"
+
+
+def _lengths(about: dict[str, Any]) -> str:
+    """Return how the length of the average came about, as Markdown."""
+    if not about["lengths"]:
+        return f"Its length was set to {about['average']['length']:g} beforehand."
+    why = "Chosen when the training was done: the lowest worst group's KID to held-out images."
+    head = f"{why}\n\n| length | worst KID | group |\n|---|---|---|"
+    rows = [
+        f"| {r['length']:g} | "
+        + (
+            "not made up by the snapshots | |"
+            if r["worst_kid"] is None
+            else f"{r['worst_kid']:.4f} | {r['worst_group']} |"
+        )
+        for r in about["lengths"]
+    ]
+    return "\n".join([head, *rows])
 
 
 def _start(about: dict[str, Any]) -> str:
@@ -153,7 +185,13 @@ def _works_on(about: dict[str, Any]) -> str:
 
 def write_base_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the card of a shipped base."""
-    known = {**about, "lesions": ", ".join(about["lesions"]), "losses": _losses(log)}
+    known = {
+        **about,
+        "lesions": ", ".join(about["lesions"]),
+        "losses": _losses(log),
+        "average": _average(about["average"]),
+        "lengths": _lengths(about),
+    }
     write_text(_BASE_CARD.format(**known), path)
 
 

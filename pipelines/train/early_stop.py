@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,39 +36,42 @@ class Watch(nn.Module):
     """Remembers the best look so far. Buffers alone, part of the run's state, so that a resumed run stops where it would have."""
 
     best: Tensor
-    best_images: Tensor
+    best_at: Tensor  # step
     waited: Tensor
     flat: Tensor
     stop: Tensor
 
-    def __init__(self, name: str, params: WatchParams, average: nn.Module) -> None:
+    def __init__(self, name: str, params: WatchParams) -> None:
         super().__init__()
         self.name, self.params = name, params
         self.register_buffer("best", torch.tensor(float("inf")))
-        for counter in ("best_images", "waited", "flat", "stop"):
+        for counter in ("best_at", "waited", "flat", "stop"):
             self.register_buffer(counter, torch.tensor(0))
-        self.kept: nn.Module | None = copy.deepcopy(average) if params.patience else None
 
     @property
     def stopped(self) -> bool:
         """Return whether the run ends here."""
         return bool(self.stop)
 
-    def look(self, seen: Seen, average: nn.Module, images: int) -> None:
-        """Take one look in: keep the weights if the worst group's KID is the lowest so far, count the look if not.
+    @property
+    def best_step(self) -> int | None:
+        """Return the step whose worst group was best; None if no look was taken."""
+        return int(self.best_at) or None
+
+    def look(self, seen: Seen, step: int, images: int) -> None:
+        """Take one look in: remember the step if the worst group's KID is the lowest so far, count the look if not.
 
         Raises:
             CheckFailed: the samples have had no variety twice running.
         """
         self._check_variety(seen.diversity, images)
-        if self.kept is None or not seen.kid:
+        if not self.params.patience or not seen.kid:
             return
         worst = max(seen.kid.values())
         if worst < float(self.best):
             self.best.fill_(worst)
-            self.best_images.fill_(images)
+            self.best_at.fill_(step)
             self.waited.zero_()
-            self.kept.load_state_dict(average.state_dict())
             return
         self.waited += 1
         self.stop.fill_(int(self.waited >= self.params.patience))
@@ -78,18 +80,13 @@ class Watch(nn.Module):
         """Give every process the first one's decision."""
         self.stop.copy_(accelerator.reduce(self.stop.clone().to(accelerator.device), "sum").clamp_max(1).cpu())
 
-    def restore(self, average: nn.Module) -> None:
-        """Put the best weights in place of the last ones, if any look was taken."""
-        if self.kept is not None and torch.isfinite(self.best):
-            average.load_state_dict(self.kept.state_dict())
-
-    def said(self) -> dict[str, Any]:
-        """Return what came of watching, JSON-able."""
-        judged = bool(torch.isfinite(self.best))
+    def said(self, batch: int) -> dict[str, Any]:
+        """Return what came of watching a run of that batch size, JSON-able."""
+        best = self.best_step
         return {
             "stopped_early": self.stopped,
-            "best_worst_kid": float(self.best) if judged else None,
-            "best_images": int(self.best_images) if judged else None,
+            "best_worst_kid": float(self.best) if best else None,
+            "best_images": best * batch if best else None,
         }
 
     def _check_variety(self, diversity: float | None, images: int) -> None:

@@ -21,16 +21,15 @@ from torch import nn
 
 from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Recipe, Step
+from pipelines.train.averages import LARGEST_ERROR, TRACKED, Averages, nearest_tracked
 from pipelines.train.data import TrainingSet, turned
 from pipelines.train.early_stop import Seen, Watch
 from pipelines.train.fairness import stratum_losses, worst_stratum
+from pipelines.train.snapshots import Snapshots, reach, snapshot_steps
 from pipelines.train.state import Records, load_state, save_state
 from pipelines.train.watch import check_stable, diversity_meter
 from schemas.errors import CheckFailed, ParamsError
 from schemas.train_params import WatchParams
-
-EMA_RAMP = 0.09
-"""The average's half-life is at most this share of the images seen, so that early weights do not linger (EDM2's ramp)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Budget:
     batch: int  # over all processes
     learning_rate: float
     warmup_images: int
-    ema_halflife_images: float
+    ema_length: float  # of the averaged weights, share of the run; see averages.py
     log_every: int
     save_every_images: int
     betas: tuple[float, float] = (0.9, 0.99)
@@ -53,7 +52,10 @@ class Run:
     """A run under way: what the loop hands to its observers."""
 
     recipe: Recipe
-    average: nn.Module
+    averages: Averages
+    average: nn.Module  # what is sampled from: a kept average while it trains, at the end one of the length asked for
+    snapshots: Snapshots
+    best_step: int = 0  # at the end: the step whose average that is
     step: int = 0
     images: int = 0
     records: Records = field(default_factory=dict)
@@ -82,26 +84,29 @@ def fit(
 
     Raises:
         CheckFailed: a loss is not finite, the samples have lost their variety, or a GAN diverges (`watch`).
-        ParamsError: the batch does not divide by the number of processes.
+        ParamsError: the batch does not divide by the number of processes, or the average's length is out of reach.
     """
     accelerator = accelerated(mixed_precision)
     _check_divides(budget, recipe.name, accelerator)
+    total, save_every = -(-budget.images // budget.batch), max(1, budget.save_every_images // budget.batch)
+    keeps = _checked_snapshots(budget, recipe.name, snapshot_steps(total, save_every, watch.patience > 0))
     net = recipe.net.to(accelerator.device)
-    run = Run(recipe, copy.deepcopy(net).requires_grad_(False))
-    watcher = Watch(recipe.name, watch, run.average)
+    averages = Averages(net)
+    snapshots = Snapshots(state / "averages", key, tuple(recipe.exported))
+    run = Run(recipe, averages, averages.nearest(budget.ema_length), snapshots)
+    watcher = Watch(recipe.name, watch)
     optimisers = _optimisers(recipe, budget)
-    parts = {"net": net, "average": run.average, "watch": watcher}
+    parts = {"net": net, "averages": averages, "watch": watcher}
     run.step, run.records = load_state(state, key, parts, optimisers)
     trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
     wrapped = {name: accelerator.prepare(child) for name, child in trained.items()}
-    total, save_every = -(-budget.images // budget.batch), max(1, budget.save_every_images // budget.batch)
     meter, diversity = _Meter(run.step), diversity_meter(recipe, data, seed)
     while run.step < total and not watcher.stopped:
         _set_rate(optimisers, budget, run.step * budget.batch)
         losses = recipe.step(_step(data, budget, seed, run.step, accelerator, optimisers, wrapped))
         run.step += 1
         run.images = run.step * budget.batch
-        _average(run.average, net, budget.batch, run.images, budget.ema_halflife_images)
+        averages.update(net, run.step)
         saves = run.step % save_every == 0 and run.step < total
         logs = run.step % budget.log_every == 0 or run.step == total
         if logs or saves:
@@ -112,6 +117,8 @@ def fit(
             check_stable(recipe, run.log, budget.images)
         if logs and accelerator.is_main_process:
             on_log({**run.log[-1], **meter.read(run.step, total, budget.batch), **worst_stratum(net, data.strata)})
+        if run.step in keeps and accelerator.is_main_process:
+            snapshots.take(averages, run.step)
         if saves:
             run.strata.extend(stratum_losses(net, data.strata, run.images))
             if accelerator.is_main_process:
@@ -119,6 +126,17 @@ def fit(
                 save_state(state, key, run.step, parts, optimisers, run.records)
             watcher.agree(accelerator)
     return _finished(run, watcher, data, budget, accelerator, on_save)
+
+
+def _checked_snapshots(budget: Budget, name: str, steps: list[int]) -> list[int]:
+    """Return the steps, if the average asked for can be put together from snapshots there."""
+    error = reach(budget.ema_length, steps, steps[-1])
+    if error > LARGEST_ERROR:
+        raise ParamsError(
+            f"train.{name}.ema.length: {budget.ema_length:g}; {len(steps)} snapshots make its profile up to {error:.2f}, "
+            f"{LARGEST_ERROR:g} is allowed; use {' or '.join(f'{t:g}' for t in TRACKED)}, or lower sheet_every_images"
+        )
+    return steps
 
 
 def _optimisers(recipe: Recipe, budget: Budget) -> list[torch.optim.Optimizer]:
@@ -132,15 +150,30 @@ def _finished(
     run: Run, watcher: Watch, data: TrainingSet, budget: Budget, accelerator: Accelerator,
     on_save: Callable[[Run], Seen | None],
 ) -> Run:  # fmt: skip
-    """Close the records, judge the last weights too if any were judged, and leave the best ones in `average`."""
+    """Close the records, judge the last weights too if any were judged, and put the best ones' average together."""
     run.images = run.step * budget.batch
     if not watcher.stopped:
         run.strata.extend(stratum_losses(run.recipe.net, data.strata, run.images))
-        if watcher.kept is not None and accelerator.is_main_process:
+        if watcher.params.patience and accelerator.is_main_process:
             _look(run, watcher, on_save)
-    watcher.restore(run.average)
-    run.records["watch"] = [watcher.said()]
+    run.best_step = watcher.best_step or run.step
+    run.records["watch"] = [watcher.said(budget.batch)]
+    run.average = copy.deepcopy(run.average)
+    if accelerator.is_main_process:
+        averaged(run, budget.ema_length)
     return run
+
+
+def averaged(run: Run, length: float) -> None:
+    """Put the average of that length, of a run that has ended, into `run.average` and record it.
+
+    Where the run was stopped so early that its snapshots do not make it up, the kept average of the nearest length.
+    """
+    steps = run.snapshots.steps(run.best_step)
+    if reach(length, steps, run.best_step) > LARGEST_ERROR:
+        length = TRACKED[nearest_tracked(length)]
+    error = run.snapshots.put_together(length, run.best_step, run.average)
+    run.records["average"] = [{"length": length, "step": run.best_step, "profile_error": error}]
 
 
 def _look(run: Run, watcher: Watch, on_save: Callable[[Run], Seen | None]) -> None:
@@ -148,7 +181,7 @@ def _look(run: Run, watcher: Watch, on_save: Callable[[Run], Seen | None]) -> No
     seen = on_save(run)
     if seen is not None:
         run.records.setdefault("looks", []).extend(seen.rows(run.images))
-        watcher.look(seen, run.average, run.images)
+        watcher.look(seen, run.step, run.images)
 
 
 def accelerated(mixed_precision: str) -> Accelerator:
@@ -218,11 +251,3 @@ def _set_rate(optimisers: list[torch.optim.Optimizer], budget: Budget, images: i
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = budget.learning_rate * warm * (1 - 0.9 * min(late, 1.0))
-
-
-@torch.no_grad()
-def _average(average: nn.Module, net: nn.Module, batch: int, images: int, halflife: float) -> None:
-    """Move the exponential average (float32) towards the weights; its half-life is in images."""
-    decay = 0.5 ** (batch / max(min(halflife, images * EMA_RAMP), 1e-8))
-    pairs = [(a, p) for a, p in zip(average.parameters(), net.parameters(), strict=True)]
-    torch._foreach_lerp_([a for a, _ in pairs], [p for _, p in pairs], 1 - decay)

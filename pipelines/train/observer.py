@@ -13,7 +13,7 @@ from pipelines.train.data import TrainingSet
 from pipelines.train.early_stop import Seen
 from pipelines.train.judge import Judge
 from pipelines.train.loop import Run
-from pipelines.train.sheets import diversity, sheet_conditions, snapshot_sheet
+from pipelines.train.sheets import diversity, keep_snapshot, sheet_conditions, snapshot_sheet
 from schemas.params import SamplerParams
 from schemas.train_params import WatchParams
 
@@ -25,20 +25,32 @@ class Observer:
 
     def __init__(
         self, recipe: Recipe, data: TrainingSet, held_out: TrainingSet | None, watch: WatchParams, folder: Path,
-        on_progress: Progress,
+        on_progress: Progress, judged: bool,
     ) -> None:  # fmt: skip
-        """Prepare; see `Judge` for its errors."""
+        """Prepare; see `Judge` for its errors.
+
+        Args:
+            judged: whether KID by group will be asked for.
+        """
         self.recipe, self.data, self.folder, self.on_progress = recipe, data, folder, on_progress
         self.conditions = sheet_conditions(data)
-        self.judge = Judge(held_out, watch, default_extractor) if watch.patience else None
+        self.judge = Judge(held_out, watch, default_extractor) if judged else None
+        self.looks_judge = watch.patience > 0
 
     def saved(self, run: Run) -> Seen:
         """Draw and measure the averaged weights of a run under way."""
         sheet, drawn = snapshot_sheet(self.recipe, run.average, self.conditions, run.images, self.folder)
         self.show(sheet, run.images)
-        generator = load_generator(self.folder / "snapshot", SamplerParams()) if self.judge else None
-        kid = self.judge(generator) if self.judge and generator else {}
-        return Seen(diversity(drawn, self.data), kid)
+        return Seen(diversity(drawn, self.data), self._kid() if self.looks_judge else {})
+
+    def kid_of(self, run: Run) -> dict[str, float]:
+        """Return the KID by group of what `run.average` draws."""
+        keep_snapshot(self.recipe, run.average, run.images, self.folder)
+        return self._kid()
+
+    def _kid(self) -> dict[str, float]:
+        assert self.judge is not None
+        return self.judge(load_generator(self.folder / "snapshot", SamplerParams()))
 
     def show(self, sheet: Path, images: int) -> None:
         """Report where a sheet lies."""

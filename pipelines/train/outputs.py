@@ -54,6 +54,8 @@ def describe(
         "resample_power": params.train.resample_power,
         "max_repeats": params.train.max_repeats,
         "watch": run.records["watch"][0],
+        "average": run.records["average"][0],
+        "lengths": run.records.get("lengths", []),
     }
 
 

@@ -18,6 +18,8 @@ from pipelines.generators.latent import Latent
 from pipelines.generators.registry import BASE, entry
 from pipelines.generators.space import Space
 from pipelines.imaging.spectral import BLOCK
+from pipelines.train.averages import TRACKED
+from pipelines.train.choice import choose_length
 from pipelines.train.data import TrainingSet, load_training_set, load_validation_set
 from pipelines.train.fairness import attach_fairness
 from pipelines.train.loop import Budget, fit
@@ -82,7 +84,8 @@ def train_generator(
     _check_autoencoder(recipe, own, workspace, folder)
     fair = own.fairness if isinstance(own, DiffusionParams) else None
     probe = attach_fairness(recipe, fair, data, held_out, params.train.seed) if fair else None
-    observer = Observer(recipe, data, held_out, own.watch, folder, on_progress)
+    judged = own.watch.patience > 0 or own.ema.length == "auto"
+    observer = Observer(recipe, data, held_out, own.watch, folder, on_progress, judged)
     with memory_explained(name, own.batch, data.resolution, _remedies(own)):
         run = fit(
             recipe, data, _budget(own), seed=params.train.seed, key=key, state=folder / "state",
@@ -90,6 +93,8 @@ def train_generator(
         )  # fmt: skip
     everyone = PartialState()
     if everyone.is_main_process:
+        if own.ema.length == "auto":
+            choose_length(run, own.ema.candidates, observer)
         about = {**describe(recipe, run, params, data, key, workspace), "tone_probe": probe.plain() if probe else None}
         write_outputs(recipe, run, observer, about, workspace)
         write_training_images(folder, workspace)
@@ -160,8 +165,13 @@ def _budget(own: GeneratorParams) -> Budget:
     warmup = own.warmup_images if isinstance(own, DiffusionParams | StableDiffusionParams) else None
     return Budget(
         own.images, own.batch, own.learning_rate, warmup or 0,
-        own.ema_halflife_images, own.log_every, own.sheet_every_images, betas=(0.0, 0.99) if warmup is None else (0.9, 0.99),
+        _length(own), own.log_every, own.sheet_every_images, betas=(0.0, 0.99) if warmup is None else (0.9, 0.99),
     )  # fmt: skip
+
+
+def _length(own: GeneratorParams) -> float:
+    """Return the length of the average that is looked at while the run goes on."""
+    return TRACKED[-1] if own.ema.length == "auto" else own.ema.length
 
 
 def _content_key(
@@ -171,7 +181,11 @@ def _content_key(
 
     Validation images decide whether the tone term is used and when a run stops, so they count where one of them is on.
     """
-    judged = own.watch.patience > 0 or (isinstance(own, DiffusionParams) and own.fairness.tone.weight > 0)
+    judged = (
+        own.watch.patience > 0
+        or own.ema.length == "auto"
+        or (isinstance(own, DiffusionParams) and own.fairness.tone.weight > 0)
+    )
     base = (
         (BASE / name / CONFIG).read_text(encoding="utf-8")
         if own.start == "base" and (BASE / name / CONFIG).is_file()

@@ -68,10 +68,16 @@ def snapshot_sheet(
     recipe: Recipe, average: Any, conditions: Sequence[Condition], images: int, folder: Path
 ) -> tuple[Path, Pixels]:
     """Write the averaged weights of a run under way to `folder`/snapshot, draw them; return the sheet's path and pictures."""
-    snapshot = folder / "snapshot"
-    save_checkpoint(exported(recipe, average), {**recipe.config(), "images": images}, snapshot)
+    snapshot = keep_snapshot(recipe, average, images, folder)
     target = folder / "sheets" / f"{images:08d}.png"
     return target, draw_sheet(snapshot, conditions, f"{recipe.name} after {images:,} images", target)
+
+
+def keep_snapshot(recipe: Recipe, average: Any, images: int, folder: Path) -> Path:
+    """Write the averaged weights of a run under way to `folder`/snapshot as a checkpoint and return where."""
+    snapshot = folder / "snapshot"
+    save_checkpoint(exported(recipe, average), {**recipe.config(), "images": images}, snapshot)
+    return snapshot
 
 
 def diversity(drawn: Pixels, data: TrainingSet) -> float | None:

@@ -1,4 +1,4 @@
-"""A training run's whole state on disk: weights, average, optimisers, watch, step, records.
+"""A training run's whole state on disk: weights, averages, optimisers, watch, step, records.
 
 Safetensors and JSON only; the last two are kept. Fairness weights and the tone probe are children of the network.
 """
@@ -24,6 +24,29 @@ KEPT = 2
 Records = dict[str, list[dict[str, Any]]]
 
 
+def write_tensors(tensors: Mapping[str, Tensor], about: Mapping[str, Any], folder: Path, step: int) -> None:
+    """Write tensors and what is said about them, the latter last and with the former's digest."""
+    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    write_bytes(data, folder / f"{step:09d}.safetensors")
+    write_text(json.dumps({**about, "sha256": hashlib.sha256(data).hexdigest()}), folder / f"{step:09d}.json")
+
+
+def read_tensors(folder: Path, step: int) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Return what `write_tensors` wrote for a step; None if it is not there, truncated or altered."""
+    about_file = folder / f"{step:09d}.json"
+    try:
+        about = json.loads(about_file.read_text(encoding="utf-8"))
+        data = about_file.with_suffix(".safetensors").read_bytes()
+        return (about, load(data)) if hashlib.sha256(data).hexdigest() == about["sha256"] else None
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
+
+
+def stored_steps(folder: Path) -> list[int]:
+    """Return the steps that `write_tensors` wrote into a folder, whole or not, in order."""
+    return sorted(int(f.stem) for f in folder.glob("*.json") if f.stem.isdecimal())
+
+
 def save_state(
     folder: Path, key: str, step: int, parts: Mapping[str, nn.Module], optimisers: Sequence[torch.optim.Optimizer],
     records: Records,
@@ -31,20 +54,17 @@ def save_state(
     """Write the state after `step` steps and drop older ones; a reader never sees a part of it.
 
     Args:
-        parts: modules by name (network, average, watch), whose parameters and buffers are kept.
+        parts: modules by name (network, averages, watch), whose parameters and buffers are kept.
         records: rows by name: what the run has logged so far.
     """
     tensors = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
     for number, optimiser in enumerate(optimisers):
         for index, moments in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
-    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
-    write_bytes(data, folder / f"{step:09d}.safetensors")
-    about = {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "records": records}
-    write_text(json.dumps(about), folder / f"{step:09d}.json")
-    for old in sorted(folder.glob("*.json"))[:-KEPT]:
-        old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    write_tensors(tensors, {"key": key, "step": step, "records": records}, folder, step)
+    for old in stored_steps(folder)[:-KEPT]:
+        (folder / f"{old:09d}.json").unlink()
+        (folder / f"{old:09d}.safetensors").unlink(missing_ok=True)
 
 
 def load_state(
@@ -54,17 +74,13 @@ def load_state(
 
     A state of another run (`key` differs) is ignored; one whose digest is wrong is passed over for the one before it.
     """
-    for about_file in sorted(folder.glob("*.json"), reverse=True):
-        try:
-            about = json.loads(about_file.read_text(encoding="utf-8"))
-            data = about_file.with_suffix(".safetensors").read_bytes()
-            if about["key"] != key or hashlib.sha256(data).hexdigest() != about["sha256"]:
-                continue
-            tensors = load(data)
-        except (OSError, ValueError, KeyError, SafetensorError):
+    for step in reversed(stored_steps(folder)):
+        found = read_tensors(folder, step)
+        if found is None or found[0].get("key") != key:
             continue
+        about, tensors = found
         _restore(tensors, parts, optimisers)
-        return int(about["step"]), dict(about["records"])
+        return step, dict(about["records"])
     return 0, {}
 
 

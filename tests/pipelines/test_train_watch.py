@@ -90,7 +90,7 @@ def varied() -> TrainingSet:
 
 
 def run(recipe: OnePicture, tmp_path: Path) -> list[dict[str, Any]]:
-    budget = Budget(160, 8, 1e-3, 0, 20, 1, 10**6)
+    budget = Budget(160, 8, 1e-3, 0, 0.1, 1, 10**6)
     return fit(
         recipe, varied(), budget, seed=5, key="k", state=tmp_path, mixed_precision="no",
         on_log=lambda row: None, on_save=lambda run: None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Condition
 from pipelines.generators.registry import entry
 from pipelines.generators.stylegan2 import Stylegan2Recipe
+from pipelines.train.averages import Averages
 from pipelines.train.data import TrainingSet, resampling, training_set, turned
 from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.state import load_state
@@ -33,7 +33,7 @@ PARAMS = {
     "stylegan2": Stylegan2Params(width=4, ada_images=100, r1_every=2, path_every=2),
 }
 BUDGET = Budget(
-    images=48, batch=8, learning_rate=1e-3, warmup_images=0, ema_halflife_images=20, log_every=1, save_every_images=16
+    images=48, batch=8, learning_rate=1e-3, warmup_images=0, ema_length=0.1, log_every=1, save_every_images=16
 )
 
 
@@ -92,7 +92,7 @@ def test_a_truncated_state_is_passed_over_for_the_one_before(tmp_path: Path) -> 
     newest.write_bytes(newest.read_bytes()[:-10])
     recipe = entry("gan").recipe(PARAMS["gan"], 64)
     optimisers = [torch.optim.AdamW(p) for p in recipe.parameter_groups()]
-    parts = {"net": recipe.net, "average": copy.deepcopy(recipe.net)}
+    parts = {"net": recipe.net, "averages": Averages(recipe.net)}
     assert load_state(tmp_path / "cut", "k", parts, optimisers)[0] == 2
     assert load_state(tmp_path / "cut", "another run", parts, optimisers)[0] == 0
     assert same(train("gan", tmp_path / "cut").average, whole.average)
@@ -135,7 +135,7 @@ def test_the_state_of_augmentation_and_path_length_is_carried_over_a_resume(tmp_
         train("stylegan2", tmp_path, stop_after=5)
     recipe = entry("stylegan2").recipe(PARAMS["stylegan2"], 64)
     optimisers = [torch.optim.AdamW(p) for p in recipe.parameter_groups()]
-    parts = {"net": recipe.net, "average": copy.deepcopy(recipe.net)}
+    parts = {"net": recipe.net, "averages": Averages(recipe.net)}
     assert load_state(tmp_path, "k", parts, optimisers)[0] == 4
     kept = recipe.net.state_dict()
     assert kept["path_length.mean"] > 0
