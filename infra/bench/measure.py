@@ -25,6 +25,7 @@ PARTS = (
     "tone_on_pad",
     "gates",
     "sampling",
+    "quality",
     "produce",
     "fairness",
     "plan",
