@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from schemas.errors import ParamsError
 from schemas.licences import Permission
 from schemas.quota_params import QuotaParams
+from schemas.sampler_params import SamplerParams as SamplerParams
 from schemas.section import Section, Share
 from schemas.source_params import ADAPTERS, Source
 from schemas.train_params import TrainParams
@@ -128,16 +129,6 @@ def _names(given: Any) -> Any:
     if len(set(names)) < len(names) or ("auto" in names and not isinstance(given, str)):
         raise ValueError("a list needs each name once, and auto stands alone; correct the list")
     return given if isinstance(given, str) else tuple(names)
-
-
-class SamplerParams(Section):
-    """How a diffusion checkpoint is sampled."""
-
-    steps: int = Field(12, ge=1, le=1000)
-    stochastic: bool = Field(True, description="fresh noise at every step (SDE-DPM-Solver++), from the image's own key")
-    guidance_tone: float = Field(1.0, ge=0, description="1 is none")
-    guidance_lesion: float = Field(2.0, ge=0, description="1 is none")
-    guidance_until: Share = Field(0.8, description="share of the steps, from the noisy end, that are guided")
 
 
 class GateParams(Section):

@@ -1,6 +1,6 @@
 """Run `make bench`: what the project claims of speed and memory, both sides in one run, medians, as ratios.
 
-    python infra/bench/measure.py                  everything (about 65 minutes on 2 quiet cores, 40 of them fairness)
+    python infra/bench/measure.py                  everything (about 75 minutes on 2 quiet cores, 40 of them fairness)
     python infra/bench/measure.py ingest sampling  some of the parts below
 
 Prints one JSON object a part and writes bench/out/<part>.json. Absolute figures depend on the machine; the ratios less.
@@ -25,6 +25,8 @@ PARTS = (
     "tone_on_pad",
     "gates",
     "sampling",
+    "quality",
+    "shortcuts",
     "produce",
     "fairness",
     "plan",

@@ -185,7 +185,7 @@ class DiffusionGenerator:
         checkpoint = load_checkpoint(folder, self.name)
         self.resolution: int = checkpoint.config["resolution"]
         self.checkpoint_sha256 = checkpoint.sha256
-        self.settings = {"sampler": "dpmsolver++ 2m", **sampler.model_dump()}
+        self.settings = sampler.identity()
         if autoencoder := checkpoint.config.get("autoencoder"):
             self.settings["autoencoder"] = autoencoder["sha256"]
         self.sampler = sampler

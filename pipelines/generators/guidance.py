@@ -1,7 +1,10 @@
-"""Sampling of the diffusion generators: DPM-Solver++ with noise from each image's key, and two guidance scales.
+"""Sampling of the diffusion generators: a solver with noise from each image's key, and two guidance scales.
 
-Sources: DPM-Solver++ 2M as ODE or SDE, Lu et al. (2022); separate guidance scales, Brooks et al. (2023), on an interval,
-Kynkaanniemi et al. (2024). We differ in guiding tone and lesion, and in drawing the SDE's noise, too, from the key.
+Sources: DPM-Solver++ 2M as ODE or SDE, Lu et al. (2022); UniPC of order 2 with B(h) = exp(h) - 1, Zhao et al. (2023);
+separate guidance scales, Brooks et al. (2023), on an interval, Kynkaanniemi et al. (2024); reuse of the guidance, as the
+CFG-Cache of Lv et al. (2024, FasterCache) reuses the difference of conditional and unconditional output between steps.
+We differ in guiding tone and lesion, in drawing the SDE's noise, too, from the key, in an interval in steps, not in noise
+levels, and in reusing the weighted sum of both differences as it is: FasterCache weighs its frequencies by time.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
 from pipelines.generators.conditioning import without_lesion, without_tone
@@ -30,27 +33,100 @@ def draw_planes(
     Args:
         schedule: options of diffusers' schedulers, as the network was trained.
     """
-    algorithm = "sde-dpmsolver++" if sampler.stochastic else "dpmsolver++"
-    solver: Any = DPMSolverMultistepScheduler(**schedule, algorithm_type=algorithm, solver_order=2)
+    solver = solver_of(schedule, sampler)
     solver.set_timesteps(sampler.steps)
     noise = key_noise(keys, (1 + sampler.steps if sampler.stochastic else 1, *shape)).to(codes.device)
     state = noise[:, 0] * solver.init_noise_sigma
-    guided_steps = round(sampler.steps * sampler.guidance_until)
+    guide = Guide(in_precision(predict, sampler), sampler, codes)
     for number, time in enumerate(solver.timesteps):
-        predicted = (
-            guided(predict, sampler, state, time, codes) if number < guided_steps else predict(state, time, codes)
-        )
-        fresh = noise[:, 1 + number] if sampler.stochastic else None
-        state = solver.step(predicted, time, state, variance_noise=fresh).prev_sample
+        predicted = guide(number, state, time)
+        fresh = {"variance_noise": noise[:, 1 + number]} if sampler.stochastic else {}
+        state = solver.step(predicted, time, state, **fresh).prev_sample
     return state
+
+
+def solver_of(schedule: Mapping[str, Any], sampler: SamplerParams) -> Any:
+    """Return a new diffusers scheduler of order 2 for the sampler; it lives through one drawing."""
+    if sampler.solver == "unipc":
+        return UniPCMultistepScheduler(**schedule, solver_order=2, solver_type="bh2")
+    algorithm = "sde-dpmsolver++" if sampler.stochastic else "dpmsolver++"
+    return DPMSolverMultistepScheduler(**schedule, algorithm_type=algorithm, solver_order=2)
+
+
+def in_precision(predict: Predict, sampler: SamplerParams) -> Predict:
+    """Return the network in the sampler's precision; the solver's own state stays float32.
+
+    In bfloat16 matrix products and convolutions are rounded to 8 bits of mantissa and the rest is not (torch's autocast),
+    so an image is the same in another batch up to that rounding only.
+    """
+    if sampler.precision == "float32":
+        return predict
+
+    def rounded(state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
+        with torch.autocast(state.device.type, torch.bfloat16):
+            return predict(state, time, codes).float()
+
+    return rounded
+
+
+class Guide:
+    """The guided prediction at each step of one drawing, and the guidance that is reused between steps.
+
+    Guided are the steps from round(steps x guidance_from) to before round(steps x guidance_until). On every
+    `guidance_every`-th of them, the first included, the difference to the unguided prediction is computed; on the others
+    it is added as it was: one network pass instead of two or three.
+    """
+
+    def __init__(self, predict: Predict, sampler: SamplerParams, codes: Tensor) -> None:
+        self._predict, self._sampler, self._codes = predict, sampler, codes
+        first, end = (round(sampler.steps * share) for share in (sampler.guidance_from, sampler.guidance_until))
+        self._guided = range(first, end)
+        self._difference: Tensor | None = None
+
+    def __call__(self, number: int, state: Tensor, time: Tensor) -> Tensor:
+        """Return v or noise (n, c, h, w) at step `number` (from 0) for planes of that shape."""
+        if number not in self._guided:
+            return self._predict(state, time, self._codes)
+        every = self._sampler.guidance_every
+        if every == 1:
+            return guided(self._predict, self._sampler, state, time, self._codes)
+        if (number - self._guided.start) % every and self._difference is not None:
+            return self._predict(state, time, self._codes) + self._difference
+        plain, self._difference = plain_and_difference(self._predict, self._sampler, state, time, self._codes)
+        return plain + self._difference
 
 
 def guided(predict: Predict, sampler: SamplerParams, state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
     """Return v_null + g_tone (v_tone - v_null) + g_lesion (v_full - v_tone), leaving out passes that cancel."""
+    return _weighted(_passes(predict, _weights(sampler, codes), state, time))
+
+
+def plain_and_difference(
+    predict: Predict, sampler: SamplerParams, state: Tensor, time: Tensor, codes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the unguided prediction v_full, and what guidance adds to it: `guided` less v_full."""
+    (weight, full), *others = _weights(sampler, codes)
+    plain, *rest = _passes(predict, [(1.0, full), *others], state, time)
+    return plain[1], _weighted([(weight - 1, plain[1]), *rest])
+
+
+Weighted = list[tuple[float, Tensor]]
+
+
+def _weights(sampler: SamplerParams, codes: Tensor) -> Weighted:
+    """Return the weights of v_full, v_tone and v_null and the codes they are predicted for."""
     tone, lesion = sampler.guidance_tone, sampler.guidance_lesion
     skin_only = without_lesion(codes)
-    weighted = [(lesion, codes), (tone - lesion, skin_only), (1 - tone, without_tone(skin_only))]
+    return [(lesion, codes), (tone - lesion, skin_only), (1 - tone, without_tone(skin_only))]
+
+
+def _passes(predict: Predict, weighted: Weighted, state: Tensor, time: Tensor) -> Weighted:
+    """Return the weights that are not 0 with what the network predicts, all in one pass."""
     active = [(w, c) for w, c in weighted if abs(w) > 1e-9]
     states = state.repeat(len(active), 1, 1, 1)
     stacked = predict(states, time, torch.cat([c for _, c in active])).chunk(len(active))
-    return torch.stack([w * v for (w, _), v in zip(active, stacked, strict=True)]).sum(dim=0)
+    return [(w, v) for (w, _), v in zip(active, stacked, strict=True)]
+
+
+def _weighted(predicted: Weighted) -> Tensor:
+    return torch.stack([w * v for w, v in predicted]).sum(dim=0)

@@ -161,7 +161,7 @@ class StableDiffusionGenerator:
         recorded = PretrainedParams(**config["base"])
         self.resolution: int = config["resolution"]
         self.checkpoint_sha256 = checkpoint.sha256
-        self.settings = {"sampler": "dpmsolver++ 2m", "base": recorded.sha256, **sampler.model_dump()}
+        self.settings = {"base": recorded.sha256, **sampler.identity()}
         self.sampler = sampler
         base = open_pretrained(recorded, f"{folder}: made for the base {recorded.name}", CheckpointError)
         _check_side(base, self.resolution, CheckpointError)

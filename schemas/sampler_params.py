@@ -1,0 +1,52 @@
+"""How a diffusion checkpoint is sampled: `produce.sampler` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.section import Section, Share
+
+ADDED_LATER: Final = ("solver", "guidance_from", "guidance_every", "precision")
+"""Options that came when images had been made without them: at their defaults they are no part of an image's identity."""
+
+
+class SamplerParams(Section):
+    """How a diffusion checkpoint is sampled."""
+
+    solver: Literal["dpmsolver++", "unipc"] = Field(
+        "dpmsolver++", description="unipc has no stochastic form: it needs stochastic: false"
+    )
+    steps: int = Field(12, ge=1, le=1000)
+    stochastic: bool = Field(True, description="fresh noise at every step (SDE-DPM-Solver++), from the image's own key")
+    guidance_tone: float = Field(1.0, ge=0, description="1 is none")
+    guidance_lesion: float = Field(2.0, ge=0, description="1 is none")
+    guidance_from: Share = Field(0.0, description="share of the steps, from the noisy end, before guidance begins")
+    guidance_until: Share = Field(
+        0.8, description="share of the steps, from the noisy end, after which none are guided"
+    )
+    guidance_every: int = Field(
+        1, ge=1, le=1000, description="guided steps a computed guidance serves; above 1 it is reused, which is quicker"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the network's passes; bfloat16 is quicker where the machine has it"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_sampled(self) -> SamplerParams:
+        if self.solver == "unipc" and self.stochastic:
+            raise ValueError(
+                "unipc draws no noise and stochastic is true, which is the default; set stochastic: false or solver: dpmsolver++"
+            )
+        if self.guidance_from > self.guidance_until:
+            raise ValueError(
+                f"guidance_from {self.guidance_from:g} is above guidance_until {self.guidance_until:g}; lower guidance_from"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells an image of this sampler from one of another, JSON-able; see `ADDED_LATER`."""
+        default = SamplerParams()
+        said = {k: v for k, v in self.model_dump().items() if k not in ADDED_LATER or v != getattr(default, k)}
+        return {"sampler": {"dpmsolver++": "dpmsolver++ 2m", "unipc": "unipc bh2 2"}[self.solver], **said}

@@ -1,0 +1,52 @@
+"""The sampler's options: an image made before an option came keeps its name, and every option reaches the name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.sampler_params import SamplerParams
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "solver": st.sampled_from(["dpmsolver++", "unipc"]), "steps": st.integers(1, 50), "stochastic": st.booleans(),
+        "guidance_lesion": st.sampled_from([1.0, 2.0, 3.5]), "guidance_from": st.sampled_from([0.0, 0.25]),
+        "guidance_until": st.sampled_from([0.5, 0.8, 1.0]), "guidance_every": st.integers(1, 4),
+        "precision": st.sampled_from(["float32", "bfloat16"]),
+    }
+)  # fmt: skip
+
+
+def sampler(options: dict[str, Any]) -> SamplerParams:
+    return SamplerParams(**{**options, "stochastic": options["stochastic"] and options["solver"] != "unipc"})
+
+
+def test_the_default_sampler_has_the_identity_it_had_before_there_were_more_options() -> None:
+    assert SamplerParams().identity() == {
+        "sampler": "dpmsolver++ 2m", "steps": 12, "stochastic": True, "guidance_tone": 1.0, "guidance_lesion": 2.0,
+        "guidance_until": 0.8,
+    }  # fmt: skip
+
+
+@given(OPTIONS, OPTIONS)
+def test_other_options_are_another_identity_and_equal_ones_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    a, b = sampler(one), sampler(other)
+    assert (a.identity() == b.identity()) == (a == b)
+
+
+@given(OPTIONS)
+def test_a_sampler_is_made_again_from_its_identity(options: dict[str, Any]) -> None:
+    asked = sampler(options)
+    known = {k: v for k, v in asked.identity().items() if k in SamplerParams.model_fields}
+    assert SamplerParams(**known) == asked
+
+
+def test_unipc_with_noise_is_refused_also_where_noise_is_only_the_default() -> None:
+    for options in ({"solver": "unipc"}, {"solver": "unipc", "stochastic": True}):
+        with pytest.raises(ValidationError, match="set stochastic: false or solver"):
+            SamplerParams(**options)
+    assert SamplerParams(solver="unipc", stochastic=False).solver == "unipc"
