@@ -1,6 +1,6 @@
 """Run `make bench`: what the project claims of speed and memory, both sides in one run, medians, as ratios.
 
-    python infra/bench/measure.py                  everything (about 75 minutes on 2 quiet cores, 40 of them fairness)
+    python infra/bench/measure.py                  everything (about 100 minutes on 2 quiet cores, 40 of them fairness)
     python infra/bench/measure.py ingest sampling  some of the parts below
 
 Prints one JSON object a part and writes bench/out/<part>.json. Absolute figures depend on the machine; the ratios less.
@@ -29,6 +29,7 @@ PARTS = (
     "shortcuts",
     "produce",
     "fairness",
+    "photos",
     "plan",
     "status",
     "build",

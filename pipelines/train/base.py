@@ -45,7 +45,7 @@ HELD_OUT_SEED = 1_000_033
 HELD_OUT = 480
 RESOLUTION = 64
 USUAL: dict[str, dict[str, Any]] = {
-    "diffusion": {"images": 200_000, "batch": 64, "rate": 6e-4, "length": "auto"},
+    "diffusion": {"images": 160_000, "batch": 32, "rate": 6e-4, "length": "auto"},
     "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "length": 0.1},
     "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "length": 0.1},
     "stylegan2": {"images": 200_000, "batch": 16, "rate": 2e-3, "length": 0.1},
@@ -113,8 +113,10 @@ def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argpar
     torch.manual_seed(SEED)
     recipe = make_recipe(name, data)
     own: GeneratorParams = getattr(TrainParams(), name)
+    fairness: dict[str, Any] = {"params": {}}
     if fair := isinstance(own, DiffusionParams):
-        attach_fairness(recipe, own.fairness, data, held_out, SEED)
+        probe = attach_fairness(recipe, own.fairness, data, held_out, SEED)
+        fairness = {"params": {"fairness": own.fairness.model_dump(mode="json")}, "tone_probe": probe.plain()}
     auto = args.length == "auto"
     budget = Budget(
         args.images, args.batch, args.rate, 2000, TRACKED[-1] if auto else args.length, 50, args.save_every,
@@ -132,14 +134,20 @@ def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argpar
     )  # fmt: skip
     if auto:
         choose_length(run, own.ema.candidates, observer)
-    write_base(recipe, run, data, args, folder)
+    write_base(recipe, run, data, args, fairness, folder)
 
 
-def write_base(recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
+def write_base(
+    recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Namespace, fairness: dict[str, Any], folder: Path
+) -> None:
     """Write weights, what is dropped after training but needed to go on, the loss log, a sheet and the card."""
     about = {
         **recipe.config(), "images": run.images, "batch": args.batch, "learning_rate": args.rate,
         "average": run.records["average"][0], "lengths": run.records.get("lengths", []),
+        **fairness,
+        "resample_power": 0.0,  # the phantoms are balanced already
+        "max_repeats": None,
+        "watch": run.records["watch"][0],
         "seed": SEED, "phantoms": len(data.conditions),
         "phantom_version": VERSION, "modality": "phantom", "lesions": list(LESIONS), "licence": "Apache-2.0",
         "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),

@@ -91,6 +91,10 @@ Made by `python -m pipelines.train.base {generator}`; losses in `losses.parquet`
 
 {lengths}
 
+## Fairness in training
+
+{fairness}
+
 ## Intended use
 
 The weights every build starts from (`train.{generator}.start: base`). It knows tone and lesion as separate axes of
@@ -191,6 +195,7 @@ def write_base_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: 
         "losses": _losses(log),
         "average": _average(about["average"]),
         "lengths": _lengths(about),
+        "fairness": fairness_section(about),
     }
     write_text(_BASE_CARD.format(**known), path)
 

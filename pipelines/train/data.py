@@ -137,9 +137,16 @@ def load_validation_set(workspace: Workspace) -> TrainingSet | None:
     Raises:
         CheckFailed: pixels are missing.
     """
-    rows = sorted(
-        (r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.VALIDATION), key=lambda r: r.image_id
-    )
+    return load_split(workspace, Split.VALIDATION)
+
+
+def load_split(workspace: Workspace, split: Split) -> TrainingSet | None:
+    """Return a split with its pixels, every image alike; None if empty.
+
+    Raises:
+        CheckFailed: pixels are missing.
+    """
+    rows = sorted((r for r in read_rows(workspace.splits, CatalogRow) if r.split == split), key=lambda r: r.image_id)
     return _read_set(workspace, rows, 0.0, None) if rows else None
 
 
