@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,10 +13,6 @@ GeneratorName = Literal["diffusion", "gan", "dcgan", "stylegan2", "stable_diffus
 
 LONGEST_AVERAGE: Final = 0.28
 """Of an average's profile; 0.2887 would be every step alike."""
-
-MIN_DIVERSITY: Final[Any] = Field(
-    0.2, description="distance of two samples of one condition, of that of two real images; less stops the training"
-)
 
 
 class LossWeights(Section):
@@ -71,7 +67,7 @@ class WatchParams(Section):
         12, ge=2, description="validation images a stratum needs to be judged alone; else its FST; fewer: not judged"
     )
     least_diversity: Share = Field(
-        0.1, description="variety within a cell of the sheet, over real images': below it twice running is a collapse"
+        0.2, description="variety within a cell of the sheet, over real images': below it twice running is a collapse"
     )
 
 
@@ -161,7 +157,6 @@ class DcganParams(Section):
     gradient_penalty: float = Field(10.0, ge=0, description="weight of the penalty of wgan_gp")
     generator_every: int = Field(1, ge=1, description="steps of the discriminator for one of the generator")
     diversity_weight: float = Field(1.0, ge=0, description="of the diversity-sensitive term of Yang et al.; 0: none")
-    min_diversity: Share = MIN_DIVERSITY
     watch: WatchParams = WatchParams()
     mixed_precision: Literal["no", "bf16"] = "no"
     start: Literal["base", "scratch"] = Field("scratch", description="no base of it is shipped")
@@ -184,7 +179,6 @@ class Stylegan2Params(Section):
     ada_images: int = Field(
         100_000, ge=0, description="real images while the augmentation's probability may go from 0 to 1; 0: none"
     )
-    min_diversity: Share = MIN_DIVERSITY
     watch: WatchParams = WatchParams()
     mixed_precision: Literal["no", "bf16"] = "no"
     start: Literal["base", "scratch"] = Field("scratch", description="no base of it is shipped")

@@ -17,6 +17,10 @@ FLAT_TWICE = 2
 """Looks in a row without variety that make a collapse: one may be a young network that draws blurs."""
 
 
+GRACE = 0.3
+"""Share of the run before which sameness is no verdict: a GAN begins with one picture, diffusion with blurs."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What samples of a run under way showed."""
@@ -41,9 +45,10 @@ class Watch(nn.Module):
     flat: Tensor
     stop: Tensor
 
-    def __init__(self, name: str, params: WatchParams) -> None:
+    def __init__(self, name: str, params: WatchParams, images: int) -> None:
+        """Watch a run of so many images."""
         super().__init__()
-        self.name, self.params = name, params
+        self.name, self.params, self.budget = name, params, images
         self.register_buffer("best", torch.tensor(float("inf")))
         for counter in ("best_at", "waited", "flat", "stop"):
             self.register_buffer(counter, torch.tensor(0))
@@ -90,7 +95,7 @@ class Watch(nn.Module):
         }
 
     def _check_variety(self, diversity: float | None, images: int) -> None:
-        if diversity is None:
+        if diversity is None or images <= GRACE * self.budget:
             return
         self.flat.copy_(self.flat + 1 if diversity < self.params.least_diversity else torch.zeros_like(self.flat))
         if int(self.flat) >= FLAT_TWICE:

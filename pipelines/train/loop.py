@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
@@ -26,9 +25,9 @@ from pipelines.train.data import TrainingSet, turned
 from pipelines.train.early_stop import Seen, Watch
 from pipelines.train.fairness import stratum_losses, worst_stratum
 from pipelines.train.snapshots import Snapshots, reach, snapshot_steps
+from pipelines.train.stability import check_losses
 from pipelines.train.state import Records, load_state, save_state
-from pipelines.train.watch import check_stable, diversity_meter
-from schemas.errors import CheckFailed, ParamsError
+from schemas.errors import ParamsError
 from schemas.train_params import WatchParams
 
 
@@ -83,7 +82,7 @@ def fit(
         on_save: called with the run when a state is about to be saved; what it saw decides whether the run goes on.
 
     Raises:
-        CheckFailed: a loss is not finite, the samples have lost their variety, or a GAN diverges (`watch`).
+        CheckFailed: a loss diverges, or the samples have lost their variety.
         ParamsError: the batch does not divide by the number of processes, or the average's length is out of reach.
     """
     accelerator = accelerated(mixed_precision)
@@ -94,13 +93,13 @@ def fit(
     averages = Averages(net)
     snapshots = Snapshots(state / "averages", key, tuple(recipe.exported))
     run = Run(recipe, averages, averages.nearest(budget.ema_length), snapshots)
-    watcher = Watch(recipe.name, watch)
+    watcher = Watch(recipe.name, watch, budget.images)
     optimisers = _optimisers(recipe, budget)
     parts = {"net": net, "averages": averages, "watch": watcher}
     run.step, run.records = load_state(state, key, parts, optimisers)
     trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
     wrapped = {name: accelerator.prepare(child) for name, child in trained.items()}
-    meter, diversity = _Meter(run.step), diversity_meter(recipe, data, seed)
+    meter = _Meter(run.step)
     while run.step < total and not watcher.stopped:
         _set_rate(optimisers, budget, run.step * budget.batch)
         losses = recipe.step(_step(data, budget, seed, run.step, accelerator, optimisers, wrapped))
@@ -111,10 +110,9 @@ def fit(
         logs = run.step % budget.log_every == 0 or run.step == total
         if logs or saves:
             losses = _over_processes(losses, accelerator)
-            _check_finite(losses, run)
+            check_losses(recipe.name, losses, run.step)
         if logs:
-            run.log.append({"step": run.step, "images": run.images, **losses, **diversity(run.average)})
-            check_stable(recipe, run.log, budget.images)
+            run.log.append({"step": run.step, "images": run.images, **losses})
         if logs and accelerator.is_main_process:
             on_log({**run.log[-1], **meter.read(run.step, total, budget.batch), **worst_stratum(net, data.strata)})
         if run.step in keeps and accelerator.is_main_process:
@@ -222,15 +220,6 @@ class _Meter:
         rate = (step - self.step) * batch / max(now - self.clock, 1e-9)
         self.step, self.clock = step, now
         return {"images_per_s": rate, "seconds_left": (total - step) * batch / max(rate, 1e-9)}
-
-
-def _check_finite(losses: Mapping[str, float], run: Run) -> None:
-    if all(np.isfinite(v) for v in losses.values()):
-        return
-    name, said = run.recipe.name, ", ".join(f"{k} {v:g}" for k, v in losses.items())
-    raise CheckFailed(
-        f"train {name}: {said} at step {run.step}; losses need to be finite; lower train.{name}.learning_rate"
-    )
 
 
 def _step(

@@ -13,7 +13,8 @@ from pipelines.train.data import TrainingSet
 from pipelines.train.early_stop import Seen
 from pipelines.train.judge import Judge
 from pipelines.train.loop import Run
-from pipelines.train.sheets import diversity, keep_snapshot, sheet_conditions, snapshot_sheet
+from pipelines.train.sheets import keep_snapshot, sheet_conditions, snapshot_sheet
+from pipelines.train.variety import variety
 from schemas.params import SamplerParams
 from schemas.train_params import WatchParams
 
@@ -41,7 +42,7 @@ class Observer:
         """Draw and measure the averaged weights of a run under way."""
         sheet, drawn = snapshot_sheet(self.recipe, run.average, self.conditions, run.images, self.folder)
         self.show(sheet, run.images)
-        return Seen(diversity(drawn, self.data), self._kid() if self.looks_judge else {})
+        return Seen(variety(drawn, self.data), self._kid() if self.looks_judge else {})
 
     def kid_of(self, run: Run) -> dict[str, float]:
         """Return the KID by group of what `run.average` draws."""

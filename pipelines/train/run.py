@@ -27,7 +27,6 @@ from pipelines.train.memory import memory_explained
 from pipelines.train.observer import Observer, Progress
 from pipelines.train.outputs import describe, read_result, write_card_of, write_outputs, write_training_images
 from pipelines.train.round_trip import check_round_trip
-from pipelines.train.watch import Adversarial, check_conditions
 from schemas.errors import CheckFailed, CheckpointError, ParamsError
 from schemas.params import Params
 from schemas.paths import Workspace
@@ -78,8 +77,6 @@ def train_generator(
         return TrainResult(name, folder, done["sha256"], done["images"], len(data.conditions), own.start, True)
     torch.manual_seed(params.train.seed)
     recipe = make(own, data.resolution)
-    if isinstance(recipe, Adversarial):
-        check_conditions(name, data)
     start_from(recipe, data, own.start)
     _check_autoencoder(recipe, own, workspace, folder)
     fair = own.fairness if isinstance(own, DiffusionParams) else None

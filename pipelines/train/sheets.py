@@ -19,8 +19,6 @@ from schemas.params import SamplerParams
 from schemas.words import FST_RANGE, FST_ROMAN, LESION_SHORT, Modality
 
 PER_CELL = 2
-REAL_PAIRS = 8
-"""Most pairs of a stratum's real images that variety is compared with."""
 
 Pixels = NDArray[np.uint8]
 
@@ -78,31 +76,6 @@ def keep_snapshot(recipe: Recipe, average: Any, images: int, folder: Path) -> Pa
     snapshot = folder / "snapshot"
     save_checkpoint(exported(recipe, average), {**recipe.config(), "images": images}, snapshot)
     return snapshot
-
-
-def diversity(drawn: Pixels, data: TrainingSet) -> float | None:
-    """Return how much the pictures of one condition differ, over how much real ones of one stratum do; None without pairs.
-
-    Mean absolute difference of two pictures after each one's mean colour is taken out, so that tone is no variety. 1 is
-    as varied as real images, 0 one picture a condition.
-
-    Args:
-        drawn: as `draw_sheet` returns them.
-    """
-    real = []
-    for group in range(len(data.strata)):
-        mine = np.flatnonzero(data.groups.numpy() == group)[: 2 * REAL_PAIRS]
-        real += [mine[i : i + 2] for i in range(0, len(mine) - 1, 2)]
-    if not real:
-        return None
-    among_real = np.mean([_difference(*data.pixels[pair].numpy()) for pair in real])
-    among_drawn = np.mean([_difference(drawn[i], drawn[i + 1]) for i in range(0, len(drawn), PER_CELL)])
-    return float(among_drawn / max(float(among_real), 1e-9))
-
-
-def _difference(a: Pixels, b: Pixels) -> float:
-    one, other = (x.astype(np.float64) - x.mean(axis=(0, 1)) for x in (a, b))
-    return float(np.abs(one - other).mean())
 
 
 def exported(recipe: Recipe, average: Any) -> Any:

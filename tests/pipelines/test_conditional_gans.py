@@ -122,7 +122,7 @@ def test_skin_type_decides_the_tone_after_a_short_training(name: str, tmp_path: 
     pixels = torch.zeros(32, 16, 16, 3, dtype=torch.uint8)
     pixels[:16], pixels[16:] = 200, 60
     data = training_set(pixels.numpy(), [LIGHT] * 16 + [DARK] * 16, 0.0, "two tones")
-    recipe = entry(name).recipe(SMALL[name].model_copy(update={"min_diversity": 0.0}), 16)
+    recipe = entry(name).recipe(SMALL[name], 16)
     budget = Budget(4000, 16, 2e-3, 0, 0.1, 50, 10**6, (0.0, 0.99))
     run = fit(
         recipe, data, budget, seed=1, key="k", state=tmp_path, mixed_precision="no",

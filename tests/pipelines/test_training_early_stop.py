@@ -16,7 +16,8 @@ from pipelines.train.data import training_set
 from pipelines.train.early_stop import Seen, Watch
 from pipelines.train.judge import Judge, judged_groups
 from pipelines.train.loop import Budget, Run, fit
-from pipelines.train.sheets import diversity, sheet_conditions
+from pipelines.train.sheets import sheet_conditions
+from pipelines.train.variety import variety
 from schemas.errors import CheckFailed, ParamsError
 from schemas.train_params import WatchParams
 from schemas.training import LookRow
@@ -100,9 +101,11 @@ def test_without_patience_nothing_is_kept_and_nothing_stops(tmp_path: Path) -> N
 
 
 def test_two_looks_without_variety_are_a_collapse_and_one_is_not() -> None:
-    watch = Watch("gan", WatchParams(least_diversity=0.1))
+    watch = Watch("gan", WatchParams(least_diversity=0.1), 8000)
+    for seen in (0.05, 0.01):
+        watch.look(Seen(seen), 100, 2400)  # young: a share of 0.3 of the run is no verdict yet
     for seen in (0.05, 0.5, 0.09):
-        watch.look(Seen(seen), 12, 100)
+        watch.look(Seen(seen), 125, 3000)
     with pytest.raises(CheckFailed) as stopped:
         watch.look(Seen(0.02), 500, 4000)
     assert str(stopped.value) == (
@@ -117,12 +120,12 @@ def test_diversity_is_one_for_real_pictures_and_zero_for_one_picture_a_condition
     cells = len(sheet_conditions(data))
     noise = rng.integers(0, 256, (2 * cells, 64, 64, 3), dtype=np.uint8)
     twice = data.__class__(**{**data.__dict__, "groups": torch.arange(12) // 2, "strata": data.strata[:6]})
-    assert diversity(noise, twice) == pytest.approx(1, abs=0.05)
-    assert diversity(np.repeat(noise[::2], 2, axis=0), twice) == 0
+    assert variety(noise, twice) == pytest.approx(1, abs=0.1)
+    assert variety(np.repeat(noise[::2], 2, axis=0), twice) == 0
     flat = np.full_like(noise, 90)
     flat[1::2] = 160
-    assert diversity(flat, twice) == 0  # another tone is no variety
-    assert diversity(noise, tiny_set()) is None  # twelve strata of one image: nothing to compare with
+    assert variety(flat, twice) == 0  # another tone is no variety
+    assert variety(noise, tiny_set()) is None  # twelve strata of one image: nothing to compare with
 
 
 def people(fst: int, lesion: Lesion, n: int) -> list[Condition]:
