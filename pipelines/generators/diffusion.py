@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -30,6 +31,9 @@ from schemas.train_params import DiffusionParams
 WIDTH: Final = 64
 SMALLEST: Final = 4
 """The network halves planes twice, so their sides are multiples of this."""
+
+EXPLICIT_TOKENS: Final = 256
+"""Longest sequence attended to by plain matrix products in training: see `_attend_for_training`."""
 
 TRAIN_STEPS: Final = 1000
 MIN_SNR_GAMMA: Final = 5.0
@@ -87,6 +91,17 @@ def denoiser_in(space: Space, resolution: int) -> Denoiser:
     return Denoiser(space.channels, resolution // space.reduction)
 
 
+def _attend_for_training(denoiser: Denoiser, mixed_precision: str) -> None:
+    """Let a denoiser on CPU in bf16 attend by plain matrix products: torch's fused attention is slow backwards there.
+
+    Measured, forwards and backwards together: 4.5 times as fast at 64 tokens, 1.06 at 256, 0.6 at 1,024; in float32 the
+    fused one wins from 64 on. The function computed is the same but for rounding, so samplers need not know.
+    """
+    tokens = (denoiser.unet.config.sample_size // 2) ** 2
+    if mixed_precision == "bf16" and tokens <= EXPLICIT_TOKENS and not torch.cuda.is_available():
+        denoiser.unet.set_attn_processor(AttnProcessor())
+
+
 class DiffusionRecipe:
     """Training of the denoiser."""
 
@@ -98,7 +113,9 @@ class DiffusionRecipe:
         self.resolution = resolution
         self.space = configured_space(params)
         self.exported = ("denoiser", params.space)
-        self.net = nn.ModuleDict({"denoiser": denoiser_in(self.space, resolution), params.space: self.space})
+        denoiser = denoiser_in(self.space, resolution)
+        _attend_for_training(denoiser, params.mixed_precision)
+        self.net = nn.ModuleDict({"denoiser": denoiser, params.space: self.space})
         self.schedule: Any = DDPMScheduler(**SCHEDULE)
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
