@@ -104,7 +104,14 @@ class DiffusionParams(Section):
     round_trip: RoundTripParams = Field(RoundTripParams(), description="of space latent")
 
     images: int = Field(6000, ge=1, description="training images seen (not epochs)")
-    batch: int = Field(48, ge=1)
+    batch: int = Field(48, ge=1, description="images a step, over all processes")
+    accumulate: int = Field(
+        1, ge=1, description="parts in which a process does its share of a step; the tone term then costs another pass"
+    )
+    gradient_checkpointing: bool = Field(False, description="compute activations twice to hold fewer: less memory")
+    compile: bool = Field(
+        False, description="torch.compile the network: faster steps after minutes of compiling; on CPU it needs gcc"
+    )
     learning_rate: float = Field(2e-4, gt=0)
     warmup_images: int = Field(500, ge=0)
     ema: EmaParams = EmaParams()

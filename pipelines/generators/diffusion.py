@@ -8,6 +8,7 @@ the root of their scale so that tone counts more than grain. Sampling is in guid
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipelines.generators.checkpoint import load_checkpoint
+from pipelines.generators.compiling import compiled
 from pipelines.generators.conditioning import Conditioner, drop, encode
 from pipelines.generators.fairness import Fairness
 from pipelines.generators.guidance import draw_planes, guided
 from pipelines.generators.interface import Condition, Step
+from pipelines.generators.parts import in_parts, learn
 from pipelines.generators.space import Space, configured_space, recorded_space, space_config
 from schemas.errors import ParamsError
 from schemas.params import SamplerParams
@@ -102,6 +105,24 @@ def _attend_for_training(denoiser: Denoiser, mixed_precision: str) -> None:
         denoiser.unet.set_attn_processor(AttnProcessor())
 
 
+@dataclass(frozen=True)
+class _Noised:
+    """A batch on its way to noise: planes (n, c, h, w), the velocity to predict, time steps (n,), codes (n, 4)."""
+
+    noisy: Tensor
+    velocity: Tensor
+    time: Tensor
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What the network makes of some images: each one's squared error (k,), and what the tone probe reads (2, 6)."""
+
+    errors: Tensor
+    reading: Tensor
+
+
 class DiffusionRecipe:
     """Training of the denoiser."""
 
@@ -115,6 +136,10 @@ class DiffusionRecipe:
         self.exported = ("denoiser", params.space)
         denoiser = denoiser_in(self.space, resolution)
         _attend_for_training(denoiser, params.mixed_precision)
+        if params.gradient_checkpointing:
+            denoiser.unet.enable_gradient_checkpointing()
+        if params.compile:
+            compiled(denoiser.unet, "train.diffusion.compile")
         self.net = nn.ModuleDict({"denoiser": denoiser, params.space: self.space})
         self.schedule: Any = DDPMScheduler(**SCHEDULE)
 
@@ -122,6 +147,35 @@ class DiffusionRecipe:
         return [list(self.net["denoiser"].parameters())]
 
     def step(self, context: Step) -> dict[str, float]:
+        batch, fairness = self._noised(context), self._fairness
+        n = len(batch.time)
+        parts = in_parts(n, self.params.accumulate, batch.time.device)
+        at_once = len(parts) == 1
+        # What an image is worth may depend on the whole batch. In parts that takes a pass of its own, without gradients.
+        ahead: list[_Outcome] = []
+        if at_once or (fairness is not None and fairness.judges_batches):
+            with torch.set_grad_enabled(at_once):
+                ahead = [self._outcome(context, batch, part) for part in parts]
+        weight, slope, kl = self._judged(context, batch, ahead)
+        seen: list[Tensor] = []
+
+        def share(part: Tensor) -> Tensor:
+            outcome = ahead[0] if at_once else self._outcome(context, batch, part)
+            seen.append(outcome.errors.detach())
+            loss = (outcome.errors * weight[part]).sum() / n
+            return loss if slope is None else loss + (outcome.reading * slope).sum()
+
+        learn(context, "denoiser", self.parameter_groups()[0], parts, share)
+        errors = torch.cat(seen)
+        if not ahead and fairness is not None:
+            fairness.weights(errors, batch.time / TRAIN_STEPS, context)  # all 1, but it keeps the record of strata
+        said = {"loss": float((errors * weight).mean()), "mse": float(errors.mean())}
+        if fairness is not None and fairness.tone is not None:
+            said = {**said, "loss": said["loss"] + fairness.tone.params.weight * float(kl), "tone_kl": float(kl)}
+        return said
+
+    def _noised(self, context: Step) -> _Noised:
+        """Return the batch with everything that is drawn at random, for all parts of it at once."""
         clean = self.space.encode(context.pixels)
         n = len(clean)
         # Stratified over the batch: the loss of one step then depends less on the luck of its time steps.
@@ -129,29 +183,39 @@ class DiffusionRecipe:
         noise = context.draws.normal(*clean.shape).to(clean.device)
         p = self.params.dropout
         codes = drop(context.conditions, p.drop_tone, p.drop_lesion, p.drop_both, UNKNOWN_SHARE, context.draws)
-        noisy = self.schedule.add_noise(clean, noise, time)
+        velocity = self.schedule.get_velocity(clean, noise, time)
+        return _Noised(self.schedule.add_noise(clean, noise, time), velocity, time, codes)
+
+    def _outcome(self, context: Step, batch: _Noised, part: Tensor) -> _Outcome:
+        """Run the network on the images at positions `part`."""
+        noisy, time = batch.noisy[part], batch.time[part]
         with context.backend.autocast():
-            predicted = context.wrapped["denoiser"](noisy, time, codes)
-        error = (predicted.float() - self.schedule.get_velocity(clean, noise, time)) ** 2
-        per_image = (error * self.space.importance()[:, None, None]).mean(dim=(1, 2, 3))
-        weighed = per_image * self._weight(time)
-        said: dict[str, float] = {}
-        fairness = getattr(self.net, "fairness", None)
-        if isinstance(fairness, Fairness):
-            weighed = weighed * fairness.weights(per_image, time / TRAIN_STEPS, context)
-        loss = weighed.mean()
-        shown = loss.detach()
-        if isinstance(fairness, Fairness) and fairness.tone is not None:
-            planes, read = self._clean_pictures(noisy, predicted.float(), time, fairness.tone.params.least_snr)
-            shared, kl = fairness.tone(planes, context.fst[read], context.draws.world, context.backend)
-            loss = loss + fairness.tone.params.weight * shared
-            shown = shown + fairness.tone.params.weight * kl
-            said["tone_kl"] = float(kl)
-        context.backend.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.parameter_groups()[0], 1.0)
-        context.optimisers[0].step()
-        context.optimisers[0].zero_grad(set_to_none=True)
-        return {"loss": float(shown), "mse": float(per_image.mean().detach()), **said}
+            predicted = context.wrapped["denoiser"](noisy, time, batch.codes[part])
+        error = (predicted.float() - batch.velocity[part]) ** 2
+        errors = (error * self.space.importance()[:, None, None]).mean(dim=(1, 2, 3))
+        fairness = self._fairness
+        if fairness is None or fairness.tone is None:
+            return _Outcome(errors, errors.new_zeros(()))
+        planes, read = self._clean_pictures(noisy, predicted.float(), time, fairness.tone.params.least_snr)
+        return _Outcome(errors, fairness.tone.read(planes, context.fst[part][read]))
+
+    def _judged(self, context: Step, batch: _Noised, ahead: list[_Outcome]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return each image's loss weight (n,), the derivative of the tone term by its reading, and the KL."""
+        weight, fairness = self._weight(batch.time), self._fairness
+        nothing = weight.new_zeros(())
+        if fairness is None or not ahead:
+            return weight, None, nothing
+        errors = torch.cat([outcome.errors.detach() for outcome in ahead])
+        weight = weight * fairness.weights(errors, batch.time / TRAIN_STEPS, context)
+        if fairness.tone is None:
+            return weight, None, nothing
+        reading = torch.stack([outcome.reading.detach() for outcome in ahead]).sum(dim=0)
+        return weight, *fairness.tone.slope(reading, context.draws.world, context.backend)
+
+    @property
+    def _fairness(self) -> Fairness | None:
+        part = getattr(self.net, "fairness", None)
+        return part if isinstance(part, Fairness) else None
 
     def _clean_pictures(self, noisy: Tensor, velocity: Tensor, time: Tensor, least_snr: float) -> tuple[Tensor, Tensor]:
         """Return the clean pictures (k, 3, r, r) predicted at SNR `least_snr` and above, and which (n,) bool they are.

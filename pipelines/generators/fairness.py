@@ -111,8 +111,10 @@ class ToneTerm(nn.Module):
         self.probe = probe
         self.register_buffer("readings", readings)
 
-    def forward(self, planes: Tensor, fst: Tensor, world: int, backend: Backend) -> tuple[Tensor, Tensor]:
-        """Return the KL times `world`, whose gradient averaged over processes is the KL's, and the KL itself.
+    def read(self, planes: Tensor, fst: Tensor) -> Tensor:
+        """Return (2, 6): the summed probabilities the probe reads, and how many images were asked for, by type.
+
+        Both sum over images, so a batch's is the sum of its parts'.
 
         Args:
             planes: (n, 3, r, r), -1 to 1, this process's predicted images at low noise; n may be 0.
@@ -120,17 +122,36 @@ class ToneTerm(nn.Module):
         """
         said = fst > 0
         total = self.probe(planes[said]).sum(dim=0)
-        asked = torch.bincount(fst[said] - 1, minlength=TYPES).to(total)
-        everyone = backend.reduce(torch.stack([total.detach(), asked]), "sum")
+        return torch.stack([total, torch.bincount(fst[said] - 1, minlength=TYPES).to(total)])
+
+    def forward(self, reading: Tensor, world: int, backend: Backend) -> tuple[Tensor, Tensor]:
+        """Return the KL times `world`, whose gradient averaged over processes is the KL's, and the KL itself.
+
+        Args:
+            reading: (2, 6), of this process's images: see `read`.
+        """
+        total = reading[0]
+        everyone = backend.reduce(reading.detach(), "sum")
         images = everyone[1].sum().clamp_min(1)
         # The others' share of the sum is a constant here; each process has the gradient of its own.
-        reading = (everyone[0] + (total - total.detach())) / images
+        mean = (everyone[0] + (total - total.detach())) / images
         known = self.probe.known.to(total)
         mix = known / known.sum() if self.params.target == "equal" else everyone[1] / images
         target = mix @ self.readings
-        kl = (torch.xlogy(target, target) - target * reading.clamp_min(1e-6).log()).sum()
+        kl = (torch.xlogy(target, target) - target * mean.clamp_min(1e-6).log()).sum()
         kl = kl * (everyone[1].sum() > 0)
         return kl * world, kl.detach()
+
+    def slope(self, reading: Tensor, world: int, backend: Backend) -> tuple[Tensor, Tensor]:
+        """Return the derivative by `reading` (2, 6) of the KL times `weight` and `world`, and the KL itself.
+
+        The derivative times a part's reading, summed over parts, has the gradient of the whole batch's term.
+        """
+        leaf = reading.detach().requires_grad_(True)
+        with torch.enable_grad():
+            shared, kl = self(leaf, world, backend)
+        (slope,) = torch.autograd.grad(shared, leaf)
+        return self.params.weight * slope, kl
 
 
 class Fairness(nn.Module):
@@ -140,6 +161,11 @@ class Fairness(nn.Module):
         super().__init__()
         self.groups = GroupWeights(groups, params.group_weights)
         self.tone = tone
+
+    @property
+    def judges_batches(self) -> bool:
+        """Return whether the gradient of one image depends on what the rest of the batch is like."""
+        return self.tone is not None or self.groups.params.use
 
     def weights(self, losses: Tensor, noise: Tensor, context: Step) -> Tensor:
         """Return each image's loss weight (n,) and remember its loss."""

@@ -93,6 +93,10 @@ class Backend(Protocol):
 
     def autocast(self) -> Any: ...
 
+    def no_sync(self, model: nn.Module) -> Any:
+        """Return a context in which the gradients of a prepared `model` stay with their process."""
+        ...
+
     def reduce(self, tensor: Tensor, reduction: str) -> Any:
         """Return the tensor's "sum" or "mean" over all processes, the same in each."""
         ...

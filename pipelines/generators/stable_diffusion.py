@@ -24,6 +24,7 @@ from pipelines.generators.guidance import draw_planes
 from pipelines.generators.interface import Condition, Step
 from pipelines.generators.latent import Frozen
 from pipelines.generators.lora import adapted, weight_type
+from pipelines.generators.parts import in_parts, learn
 from pipelines.generators.pretrained import Pretrained, embedded_prompt, open_pretrained, schedule_of
 from schemas.errors import CheckpointError, ParamsError
 from schemas.params import SamplerParams
@@ -104,14 +105,14 @@ class StableDiffusionRecipe:
         noise = context.draws.normal(n, self.space.channels, side, side).to(device)
         codes = drop(context.conditions, p.drop_tone, p.drop_lesion, p.drop_both, UNKNOWN_SHARE, context.draws)
         total = {"loss": 0.0, "mse": 0.0}
-        for part in torch.arange(n, device=device).chunk(self.params.accumulate):
+
+        def share(part: Tensor) -> Tensor:
             loss, error = self._losses(context, context.pixels[part], time[part], noise[part], codes[part])
-            context.backend.backward(loss.sum() / n)
             total["loss"] += float(loss.detach().sum()) / n
             total["mse"] += float(error.sum()) / n
-        torch.nn.utils.clip_grad_norm_(self.parameter_groups()[0], 1.0)
-        context.optimisers[0].step()
-        context.optimisers[0].zero_grad(set_to_none=True)
+            return loss.sum() / n
+
+        learn(context, "denoiser", self.parameter_groups()[0], in_parts(n, self.params.accumulate, device), share)
         return total
 
     def _losses(

@@ -153,7 +153,7 @@ def _check_autoencoder(recipe: Recipe, own: GeneratorParams, workspace: Workspac
 
 
 def _remedies(own: GeneratorParams) -> str:
-    if isinstance(own, StableDiffusionParams):
+    if isinstance(own, DiffusionParams | StableDiffusionParams):
         return "lower batch, raise accumulate, set gradient_checkpointing: true, or lower ingest.resolution"
     return "lower batch or ingest.resolution"
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
+import pytest
+import test_training
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
-from test_training import tiny_set
+from test_training import same, tiny_set, train
+from test_training_fairness import OFF, ON, phantoms
+from test_training_processes import TOLERANCE, prepared
+from torch import nn
 
+from pipelines.generators.compiling import compiled, missing_compiler
 from pipelines.generators.diffusion import DiffusionRecipe
-from schemas.train_params import DiffusionParams
+from pipelines.generators.draws import step_draws
+from pipelines.generators.interface import Step
+from pipelines.train.fairness import attach_fairness
+from pipelines.train.launch import train_launched
+from pipelines.train.loop import accelerated
+from schemas.errors import ParamsError
+from schemas.train_params import DiffusionParams, FairnessParams
 
 
 def recipe(**changes: object) -> DiffusionRecipe:
@@ -68,3 +83,93 @@ def test_a_run_in_bf16_resumes_bit_for_bit(tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "same", done.stderr
+
+
+def one_step(fairness: FairnessParams | None, **changes: object) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the losses of one step of plain gradient descent, and the network after it."""
+    data, made = phantoms(2), recipe(mixed_precision="no", **changes)
+    if fairness is not None:
+        attach_fairness(made, fairness, data, phantoms(2, 500), 3)
+    optimiser = torch.optim.SGD(made.parameter_groups()[0], lr=0.1)
+    step = Step(
+        data.pixels[:8], data.codes[:8], step_draws(1, 0), 0, accelerated("no"), [optimiser],
+        {"denoiser": made.net["denoiser"]}, data.groups[:8], data.fst[:8],
+    )  # fmt: skip
+    return made.step(step), dict(made.net.state_dict())
+
+
+@pytest.mark.parametrize("fairness", [None, OFF, ON], ids=["none", "records", "all"])
+def test_a_step_in_parts_or_with_activations_computed_twice_is_the_same_step(fairness: FairnessParams | None) -> None:
+    whole, weights = one_step(fairness)
+    for changes in ({"accumulate": 3}, {"gradient_checkpointing": True}):
+        said, others = one_step(fairness, **changes)
+        assert said == pytest.approx(whole, rel=1e-4), changes
+        assert weights.keys() == others.keys()
+        for name, weight in weights.items():
+            assert torch.allclose(weight, others[name], rtol=1e-4, atol=1e-6), (changes, name)
+    start = recipe(mixed_precision="no").net.state_dict()
+    moved = max(float((weights[n] - start[n]).abs().max()) for n in start if n.startswith("denoiser"))
+    assert moved > 1e-3, "the step moves weights by far more than the tolerance"
+
+
+def test_a_run_in_parts_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saving = DiffusionParams(accumulate=3, gradient_checkpointing=True)
+    monkeypatch.setitem(test_training.PARAMS, "diffusion", saving)
+    whole = train("diffusion", tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("diffusion", tmp_path / "cut", stop_after=5)
+    resumed = train("diffusion", tmp_path / "cut")
+    assert resumed.step == whole.step == 6
+    assert same(resumed.recipe.net, whole.recipe.net)
+    assert same(resumed.average, whole.average)
+    assert resumed.log == whole.log
+
+
+def test_two_processes_in_parts_learn_what_one_does_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    curves = []
+    for processes, accumulate in ((1, 1), (2, 2)):
+        workspace, params = prepared(tmp_path / str(processes), processes=processes)
+        parted = params.train.diffusion.model_copy(update={"accumulate": accumulate})
+        text = (workspace.root / "params.yaml").read_text(encoding="utf-8")
+        (workspace.root / "params.yaml").write_text(
+            text.replace("diffusion:\n", f"diffusion:\n    accumulate: {accumulate}\n"), encoding="utf-8"
+        )
+        train_launched(
+            "diffusion",
+            workspace,
+            params.model_copy(update={"train": params.train.model_copy(update={"diffusion": parted})}),
+        )
+        curves.append(pq.read_table(workspace.model("diffusion") / "losses.parquet")["loss"].to_pylist())
+    assert curves[1] == pytest.approx(curves[0], rel=TOLERANCE)
+
+
+@pytest.mark.skipif(missing_compiler() is not None, reason=f"no C++ compiler {missing_compiler()} to compile with")
+def test_a_compiled_network_computes_the_same_under_the_same_names() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 4, 3, padding=1))
+    fast = copy.deepcopy(plain)
+    compiled(fast, "test")
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    planes = torch.randn(2, 4, 8, 8)
+    for net in (plain, fast):
+        (net(planes) ** 2).mean().backward()
+    assert torch.allclose(fast(planes), plain(planes), atol=1e-5)
+    for one, other in zip(fast.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+    assert copy.deepcopy(fast)._compiled_call_impl is None, "the average of the weights is never run"
+
+
+def test_compile_reaches_the_network_and_changes_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("pipelines.generators.compiling.missing_compiler", lambda: None)
+    monkeypatch.setattr(nn.Module, "compile", lambda self: asked.append(type(self).__name__))
+    fast = recipe(compile=True)
+    assert asked == ["UNet2DConditionModel"]
+    assert list(fast.net.state_dict()) == list(recipe().net.state_dict())
+
+
+def test_without_a_compiler_compile_is_refused_before_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ParamsError, match=r"train\.diffusion\.compile: true, but there is no no-such-compiler.*false"):
+        recipe(compile=True)

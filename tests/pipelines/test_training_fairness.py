@@ -122,14 +122,14 @@ def test_the_kl_is_near_zero_on_real_pictures_and_its_gradient_moves_tone_to_the
     term = ToneTerm(probe, mean_readings(probe, people.pixels, people.fst), params)
     backend = accelerated("no")
     real = as_planes(people.pixels)
-    assert float(term(real, people.fst, 1, backend)[1]) < 1e-4
+    assert float(term(term.read(real, people.fst), 1, backend)[1]) < 1e-4
     # All that was asked for, drawn too light: FST I everywhere.
     light = real[people.fst == 1].repeat(6, 1, 1, 1).requires_grad_(True)
-    before, _ = term(light, people.fst, 1, backend)
+    before, _ = term(term.read(light, people.fst), 1, backend)
     assert float(before) > 0.5
     (gradient,) = torch.autograd.grad(before, light)
     moved = (light - 0.5 * gradient / gradient.abs().max()).detach()
-    after = term(moved, people.fst, 1, backend)[1]
+    after = term(term.read(moved, people.fst), 1, backend)[1]
     assert float(after) < float(before)
     assert float(moved.mean()) < float(light.mean())  # darker
 
@@ -139,7 +139,7 @@ def test_images_of_unknown_type_are_not_read(people: TrainingSet) -> None:
     term = ToneTerm(probe, mean_readings(probe, people.pixels, people.fst), ToneTermParams())
     nobody = torch.zeros(4, dtype=torch.int64)
     planes = as_planes(people.pixels[:4]).requires_grad_(True)
-    shared, kl = term(planes, nobody, 1, accelerated("no"))
+    shared, kl = term(term.read(planes, nobody), 1, accelerated("no"))
     assert float(kl) == 0
     assert float(torch.autograd.grad(shared, planes)[0].abs().max()) == 0
 
