@@ -51,7 +51,9 @@ class IngestParams(Section):
     resolution: int = Field(64, ge=16, le=1024, description="side of the square normalised image, px")
     max_pixels: int = Field(50_000_000, ge=1, description="larger files are quarantined as decompression bombs")
     max_bytes: int = Field(200_000_000, ge=1, description="larger files are quarantined")
-    shard_rows: int = Field(500, ge=1, le=100_000, description="catalog rows a shard")
+    shard_rows: int = Field(
+        500, ge=1, le=100_000, description="most rows a shard; it has at least half as many where a source has more"
+    )
     workers: int = Field(2, ge=1, le=64, description="shards at once")
     colour_constancy: ColourConstancy = Field(
         ColourConstancy.NONE,

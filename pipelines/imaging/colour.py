@@ -17,6 +17,7 @@ XYZ_FROM_RGB: Final = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
     np.float32,
 )
+_RATIO_FROM_RGB: Final = XYZ_FROM_RGB.T / WHITE_D65
 RGB_FROM_XYZ: Final = np.linalg.inv(XYZ_FROM_RGB).astype(np.float32)
 
 _LINEAR: Final = np.where(
@@ -26,7 +27,7 @@ _LINEAR: Final = np.where(
 
 def linear_from_srgb8(pixels: NDArray[np.uint8]) -> Float:
     """Return linear RGB in [0, 1] for 8-bit sRGB of any shape (a table look-up)."""
-    return _LINEAR[pixels]
+    return _LINEAR.take(pixels)
 
 
 def srgb8_from_linear(linear: Float) -> NDArray[np.uint8]:
@@ -38,10 +39,22 @@ def srgb8_from_linear(linear: Float) -> NDArray[np.uint8]:
 
 def lab_from_linear(linear: Float) -> Float:
     """Return CIELAB (L* 0-100, a*, b*) for linear RGB of shape (..., 3)."""
-    ratio = linear @ (XYZ_FROM_RGB.T / WHITE_D65)
-    cube = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
-    x, y, z = cube[..., 0], cube[..., 1], cube[..., 2]
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
+    return np.moveaxis(lab_planes(linear), 0, -1).copy()
+
+
+def lab_planes(linear: Float) -> Float:
+    """Return what `lab_from_linear` does as three planes, (3, ...): a median of one coordinate reads it in one piece."""
+    ratio = linear @ _RATIO_FROM_RGB
+    cube = np.cbrt(ratio)
+    dark = ratio <= 216 / 24389
+    if dark.any():
+        cube[dark] = (24389 / 27 * ratio[dark] + 16) / 116
+    x, y, z = np.moveaxis(cube, -1, 0).copy()
+    planes = np.empty((3, *y.shape), np.float32)
+    np.subtract(116 * y, 16, out=planes[0, ...])
+    np.multiply(500, x - y, out=planes[1, ...])
+    np.multiply(200, y - z, out=planes[2, ...])
+    return planes
 
 
 def ita_from_lab(lab: Float) -> Float:

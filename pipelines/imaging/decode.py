@@ -55,17 +55,22 @@ class Undecodable(Exception):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """Pixels as a viewer would show them, and the size the file itself has."""
+    """A picture as a viewer would show it, and the size the file itself has."""
 
-    pixels: npt.NDArray[np.uint8]
-    """sRGB, uint8, (H, W, 3), upright."""
+    image: Image.Image
+    """sRGB, 8 bits, mode RGB, upright; where the decoder left it, for a large photograph is cropped before it is copied."""
     width: int
-    """Of the file after EXIF rotation, px; `pixels` may be smaller if `at_least` allowed it."""
+    """Of the file after EXIF rotation, px; `image` may be smaller if `at_least` allowed it."""
     height: int
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """A copy of the pixels, uint8, (H, W, 3)."""
+        return np.asarray(self.image)
 
 
 def decode_image(data: bytes, *, max_pixels: int, max_bytes: int, at_least: int | None = None) -> DecodedImage:
-    """Return the file's pixels as upright 8-bit sRGB.
+    """Return the file's picture as upright 8-bit sRGB.
 
     EXIF rotation is applied. Transparency is composited on white. A colour profile is converted to sRGB where it can
     be. Grey, palette, CMYK and 16-bit files become RGB; 16 bits are divided by 257, so full range stays full range.
@@ -126,8 +131,7 @@ def _decode(data: bytes, max_pixels: int, at_least: int | None) -> DecodedImage:
         image.info["icc_profile"] = profile
     if turn >= 5:
         width, height = height, width
-    pixels = np.asarray(_to_srgb(image))
-    return DecodedImage(pixels=pixels, width=width, height=height)
+    return DecodedImage(_to_srgb(image), width, height)
 
 
 def _draft_size(width: int, height: int, shortest: int) -> tuple[int, int]:

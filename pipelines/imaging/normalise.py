@@ -18,7 +18,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -34,35 +34,37 @@ _PNG_UP: Final = 2
 
 @dataclass(frozen=True)
 class Normalised:
-    """Square sRGB pixels, uint8 (r, r, 3), and the lesion mask at the same size, bool (r, r)."""
+    """Square sRGB pixels, uint8 (r, r, 3), the same as Pillow holds them, and the lesion mask, bool (r, r)."""
 
     pixels: npt.NDArray[np.uint8]
+    image: Image.Image
     mask: npt.NDArray[np.bool_] | None
 
 
-def normalise(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None, resolution: int) -> Normalised:
+def normalise(
+    picture: Image.Image | npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None, resolution: int
+) -> Normalised:
     """Return the square crop at `resolution` px; unchanged pixels if it has that size already.
 
     Args:
-        pixels: uint8 (H, W, 3).
+        picture: mode RGB, or its pixels, uint8 (H, W, 3).
         mask: bool (H, W), true on the lesion, or none.
         resolution: side of the result, px.
 
     Raises:
         ValueError: the shorter side is under `resolution`, or the mask's size is not the picture's.
     """
-    height, width = pixels.shape[:2]
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    width, height = image.size
     if min(height, width) < resolution:
         raise ValueError(f"{width} x {height} px; needs {resolution} px or more on the shorter side")
     if mask is not None and mask.shape != (height, width):
         raise ValueError(f"mask of {mask.shape[1]} x {mask.shape[0]} px for a picture of {width} x {height} px")
-    if height == width == resolution:
-        return Normalised(pixels=pixels, mask=mask)
-    box = square_box(height, width, mask)
-    return Normalised(
-        pixels=_resample(Image.fromarray(pixels), box, resolution, Image.Resampling.HAMMING),
-        mask=None if mask is None else _resample_mask(mask, box, resolution),
-    )
+    if not height == width == resolution:
+        box = square_box(height, width, mask)
+        image = image.resize((resolution, resolution), Image.Resampling.HAMMING, box=box)
+        mask = None if mask is None else _resample_mask(mask, box, resolution)
+    return Normalised(pixels=np.asarray(image), image=image, mask=mask)
 
 
 def square_box(height: int, width: int, mask: npt.NDArray[np.bool_] | None) -> tuple[int, int, int, int]:
@@ -81,19 +83,12 @@ def _offset(occupied: npt.NDArray[np.intp], length: int, side: int) -> int:
     return min(max(middle, 0), length - side)
 
 
-def _resample(
-    image: Any, box: tuple[int, int, int, int], resolution: int, resampling: Image.Resampling
-) -> npt.NDArray[np.uint8]:
-    resized = image.resize((resolution, resolution), resampling, box=box)
-    return np.array(resized, dtype=np.uint8)
-
-
 def _resample_mask(
     mask: npt.NDArray[np.bool_], box: tuple[int, int, int, int], resolution: int
 ) -> npt.NDArray[np.bool_]:
     """Return the mask at `resolution` px: true where half or more of the area was."""
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    return _resample(grey, box, resolution, Image.Resampling.BOX) >= 128
+    return np.asarray(grey.resize((resolution, resolution), Image.Resampling.BOX, box=box)) >= 128
 
 
 def image_id(pixels: npt.NDArray[np.uint8]) -> str:
@@ -113,16 +108,19 @@ def encode_png(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.bool_]) -> bytes:
     values = pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
     height, width = values.shape[:2]
     lines = np.ascontiguousarray(values).reshape(height, -1)
-    filtered = np.full((height, lines.shape[1] + 1), _PNG_UP, np.uint8)
+    filtered = np.empty((height, lines.shape[1] + 1), np.uint8)
+    filtered[:, 0] = _PNG_UP
     filtered[0, 1:] = lines[0]
     np.subtract(lines[1:], lines[:-1], out=filtered[1:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 8, 2 if values.ndim == 3 else 0, 0, 0, 0)
     body = isal_zlib.compress(filtered.data, PNG_LEVEL)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+    # Joined once: every `+` would copy the picture again.
+    return b"".join((b"\x89PNG\r\n\x1a\n", *_chunk(b"IHDR", header), *_chunk(b"IDAT", body), *_chunk(b"IEND", b"")))
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(kind)))
+def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    check = isal_zlib.crc32(data, isal_zlib.crc32(kind))
+    return struct.pack(">I", len(data)), kind, data, struct.pack(">I", check)
 
 
 def decode_png(data: bytes) -> npt.NDArray[np.uint8]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipelines.imaging.colour import ita_from_lab
 from pipelines.imaging.skin import LEAST_PIXELS, find_skin, medians
@@ -21,7 +22,7 @@ class Ita:
     """Median L*, a* and b* of the skin; None with `deg`."""
 
 
-def measure_ita(pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> Ita:
+def measure_ita(picture: NDArray[np.uint8] | Image.Image, mask: NDArray[np.bool_] | None = None) -> Ita:
     """Return the ITA in degrees of the skin outside the lesion, and the number of pixels it was measured on.
 
     ITA = arctan((median L* - 50) / median b*) over the skin of `find_skin`; the pixels are those of its reduced picture.
@@ -29,12 +30,13 @@ def measure_ita(pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None
     angle swing by tens of degrees. This is a colour of one photograph, not a Fitzpatrick type: docs/skin-tone.md.
 
     Args:
-        pixels: uint8 sRGB, shape (height, width, 3).
+        picture: uint8 sRGB, shape (height, width, 3), or the same as Pillow holds it.
         mask: True on the lesion, shape (height, width).
     """
-    lab = find_skin(pixels, mask).lab
-    if len(lab) < LEAST_PIXELS:
-        return Ita(None, len(lab))
-    middle = medians(np.ascontiguousarray(lab.T))
+    skin = find_skin(picture, mask)
+    found = len(skin.places)
+    if found < LEAST_PIXELS:
+        return Ita(None, found)
+    middle = medians(skin.planes)
     lightness, redness, yellowness = map(float, middle)
-    return Ita(float(ita_from_lab(middle)), len(lab), (lightness, redness, yellowness))
+    return Ita(float(ita_from_lab(middle)), found, (lightness, redness, yellowness))

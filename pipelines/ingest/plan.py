@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,9 @@ from pipelines.sources.interface import SourceReader
 from pipelines.sources.registry import open_sources
 from schemas.params import Params
 from schemas.paths import Workspace
+
+EVENLY: Final = 4
+"""Shards of a source are dealt out evenly to this many processes, or to half as many."""
 
 CODE_FOLDERS: Final = ("sources", "ingest", "imaging", "phantoms")
 """Folders of `pipelines` whose code decides what a row becomes."""
@@ -49,16 +53,29 @@ def plan_shards(workspace: Workspace, params: Params) -> list[ShardPlan]:
 
 
 def _plan_source(name: str, reader: SourceReader, params: Params, withdrawn: str) -> list[ShardPlan]:
-    digest, size = source_digest(reader), params.ingest.shard_rows
+    digest = source_digest(reader)
     # How many shards run at once does not change what they hold.
     settings = params.ingest.model_dump(mode="json", exclude={"workers", "shard_rows"})
     plans = []
-    for number, start in enumerate(range(0, len(reader), size)):
-        stop = min(start + size, len(reader))
+    for number, (start, stop) in enumerate(pairwise(shard_bounds(len(reader), params.ingest.shard_rows))):
         identity = json.dumps([name, digest, settings, withdrawn, start, stop, code_digest()], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:24]
         plans.append(ShardPlan(name, number, start, stop, digest, key))
     return plans
+
+
+def shard_bounds(rows: int, size: int) -> list[int]:
+    """Return where shards begin, and `rows` at the end: as few of equal length as hold `size` rows or fewer each.
+
+    A few more, so that their number is a multiple of `EVENLY`, where they stay half full, as a file of the catalog must:
+    of five shards two processes would make three and two, and one would wait. How many processes there are decides
+    nothing: the same rows are the same files on any machine.
+    """
+    count = -(-rows // size)
+    more = -(-count // EVENLY) * EVENLY
+    if count and 2 * (rows // more) >= size:
+        count = more
+    return [rows * n // count for n in range(count + 1)] if count else [0]
 
 
 @cache

@@ -160,4 +160,4 @@ def _image_of(row: SourceRow, settings: IngestParams) -> str | None:
         loaded = row.picture.load(settings)
     except Refused:
         return None
-    return image_id(normalise(loaded.pixels, loaded.mask, settings.resolution).pixels)
+    return image_id(normalise(loaded.image, loaded.mask, settings.resolution).pixels)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,17 +34,17 @@ class FolderIndex:
 
     def relative(self, path: Path) -> str:
         """Return the path within the source, with forward slashes; bytes that are not UTF-8 as escapes."""
-        return path.relative_to(self.root).as_posix().encode(errors="backslashreplace").decode()
+        return _below(self.root, path).encode(errors="backslashreplace").decode()
 
     def fingerprint(self) -> dict[str, Any]:
         """Return file count, bytes, and a digest over every (name, size, mtime); contents are not read."""
         digest, total = hashlib.sha256(), 0
-        paths = [*self.files.values(), *self.shadowed]
-        for path in sorted(paths, key=self.relative):
+        named = [(self.relative(path), path) for path in (*self.files.values(), *self.shadowed)]
+        for name, path in sorted(named, key=itemgetter(0)):
             stat = path.stat()
             total += stat.st_size
-            digest.update(f"{self.relative(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        return {"files": len(paths), "bytes": total, "digest": digest.hexdigest()}
+            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return {"files": len(named), "bytes": total, "digest": digest.hexdigest()}
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class SourceFolder:
         self, index: FolderIndex, entry: os.DirEntry[str], keep: Callable[[str], bool] | None, by_path: bool
     ) -> None:
         path = Path(entry.path)
-        relative = path.relative_to(self.root).as_posix()
+        relative = _below(self.root, path)
         if keep is not None and not keep(relative):
             return
         key = relative if by_path else entry.name
@@ -167,6 +168,13 @@ class SourceFolder:
             index.files[key] = path
         if entry.is_symlink() and self.leads_out(path):
             index.outside.add(path)
+
+
+def _below(root: Path, path: Path) -> str:
+    """Return the path below the root, with forward slashes: of 100,000 files, as text, not part by part."""
+    start = f"{root}{os.sep}"
+    text = str(path)
+    return text[len(start) :].replace(os.sep, "/") if text.startswith(start) else path.relative_to(root).as_posix()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from schemas.licences import Licence
 from schemas.params import IngestParams
@@ -34,10 +35,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class LoadedPicture:
-    """Decoded pixels and where they came from."""
+    """A decoded picture and where it came from."""
 
-    pixels: npt.NDArray[np.uint8]
-    """sRGB, (H, W, 3), upright."""
+    image: Image.Image
+    """sRGB, mode RGB, upright."""
     mask: npt.NDArray[np.bool_] | None
     """(H, W), true on the lesion."""
     sha256: str

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from pipelines.imaging.decode import DecodedImage, Undecodable, decode_image, file_too_large
 from pipelines.sources.interface import LoadedPicture, Refused
@@ -37,7 +38,7 @@ class FilePicture:
                 "lower it or bring a larger file",
             )
         mask = self._mask(image, limits)
-        return LoadedPicture(image.pixels, mask, hashlib.sha256(data).hexdigest(), image.width, image.height)
+        return LoadedPicture(image.image, mask, hashlib.sha256(data).hexdigest(), image.width, image.height)
 
     def _mask(self, image: DecodedImage, limits: IngestParams) -> npt.NDArray[np.bool_] | None:
         if self.mask_path is None:
@@ -69,7 +70,7 @@ class DrawnPicture:
                 "raise the source's resolution",
             )
         digest = hashlib.sha256(self.pixels.tobytes()).hexdigest()
-        return LoadedPicture(self.pixels, none_if_empty(self.mask), digest, width, height)
+        return LoadedPicture(Image.fromarray(self.pixels), none_if_empty(self.mask), digest, width, height)
 
 
 def none_if_empty(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:

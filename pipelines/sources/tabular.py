@@ -99,7 +99,7 @@ class TabularReader:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what decides the result: tables, files, labels, licence, layout."""
-        labels = Counter(self._label_of(row) for row in self._table.rows)
+        labels, skin_types = self._census()
         return {
             "adapter": self.dataset,
             "modality": str(self.modality),
@@ -111,27 +111,27 @@ class TabularReader:
             "labels": dict(sorted(labels.items())),
             "tables": dict(self._table.files),
             "columns": list(self._table.rows[0].values),
-            "fst": self._skin_types(),
+            "fst": dict(sorted(skin_types.items())),
             "images": self._images.fingerprint(),
             "masks": self._masks.fingerprint(),
         }
 
-    def _label_of(self, row: RawRow) -> str:
-        """Return a row's label, empty where it has none that can be read."""
-        try:
-            return "" if row.fault else self._layout.interpret(row.values).label
-        except Refused:
-            return row.values.get(self._layout.label, "").strip()
+    def _census(self) -> tuple[Counter[str], Counter[str]]:
+        """Return rows by label, empty where it cannot be read, and by what the publisher says of skin.
 
-    def _skin_types(self) -> dict[str, int]:
-        """Return rows by what the publisher says of skin, also of rows without an image: 1-6, unknown or invalid."""
-        found: Counter[str] = Counter()
+        The latter is 1-6, unknown or invalid, also of rows without an image.
+        """
+        labels: Counter[str] = Counter()
+        skin_types: Counter[str] = Counter()
         for row in self._table.rows:
             try:
-                found[str(self._layout.interpret(row.values).fst or "unknown")] += 1
+                facts = self._layout.interpret(row.values)
+                label, skin_type = facts.label, str(facts.fst or "unknown")
             except (Refused, KeyError):
-                found["invalid"] += 1
-        return dict(sorted(found.items()))
+                label, skin_type = row.values.get(self._layout.label, "").strip(), "invalid"
+            labels["" if row.fault else label] += 1
+            skin_types[skin_type] += 1
+        return labels, skin_types
 
     def _row(self, position: int, row: RawRow) -> SourceRow:
         row_id = row.values.get(self._layout.row_id, "").strip()

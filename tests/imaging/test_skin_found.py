@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipelines.imaging.colour import ita_from_lab, lab_from_linear, linear_from_srgb8
-from pipelines.imaging.skin import LEAST_PIXELS, LOOKED_AT, find_skin
+from pipelines.imaging.skin import LEAST_PIXELS, LOOKED_AT, find_skin, medians, robust_medians
 from pipelines.imaging.tone import measure_ita
 
 PALE, BROWN, DARK = (225, 185, 160), (150, 100, 70), (78, 50, 38)
@@ -86,3 +87,21 @@ def test_any_picture_gives_an_angle_or_none(height: int, width: int, seed: int, 
     assert (found.deg is None) == (found.pixels < LEAST_PIXELS)
     assert found.deg is None or -90 <= found.deg <= 90
     assert found.pixels <= (2 * LOOKED_AT) ** 2 * (max(height, width) // max(1, min(height, width)) + 1)
+
+
+@settings(deadline=None, max_examples=40)
+@given(height=st.integers(40, 220), width=st.integers(40, 220), seed=st.integers(0, 99))
+def test_a_picture_of_pillow_s_is_measured_as_its_pixels_are(height: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = np.clip(rng.normal(BROWN, 20, (height, width, 3)), 0, 255).astype(np.uint8)
+    assert measure_ita(Image.fromarray(pixels)) == measure_ita(pixels)
+
+
+@settings(deadline=None)
+@given(size=st.integers(1, 300), seed=st.integers(0, 99), levels=st.integers(1, 1000))
+def test_medians_and_distances_are_numpy_s_to_the_bit(size: int, seed: int, levels: int) -> None:
+    rows = (np.random.default_rng(seed).integers(0, levels, (3, size)) / 7).astype(np.float32)
+    middle, distance = robust_medians(rows)
+    assert (medians(rows) == np.median(rows, axis=1)).all()
+    assert (middle == np.median(rows, axis=1)).all()
+    assert (distance == np.median(np.abs(rows - middle[:, None]), axis=1)).all()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from miniature import pad_params, photo, png, row, run_ingest, tree, write_pad
 
 from pipelines.imaging.normalise import decode_png, image_id
 from pipelines.ingest import settle
-from pipelines.ingest.plan import plan_shards
+from pipelines.ingest.plan import plan_shards, shard_bounds
 from pipelines.ingest.pseudonym import pseudonym
 from pipelines.ingest.settle import settle_catalog
 from pipelines.ingest.shard import ingest_shard, staging
@@ -78,6 +81,23 @@ def test_two_sources_with_the_same_pixels(workspace: Workspace) -> None:
     assert found.sources["two"].quarantine["duplicate_pixels"] == 7
 
 
+def test_rows_that_go_side_by_side_do_as_they_would_alone(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(n, diagnostic=("NEV", "nothing", "MEL")[n % 3]) for n in range(1, 40)]
+    files = {f"P_{n}.png": png(photo(n)) for n in range(1, 40) if n % 5}
+    files |= {"P_8.png": b"not a picture", "P_12.png": png(photo(12, (9, 9))), "P_18.png": png(photo(18))[:300]}
+    write_pad(workspace.root, rows, files)
+    run_ingest(workspace, pad_params(shard_rows=40))
+    side_by_side = tree(workspace.root / "data")
+    codes = {r.code for r in read_rows(workspace.quarantine, QuarantineRow)}
+    assert codes >= {"image_missing", "label_unmapped", "not_an_image", "too_small", "truncated"}
+    shutil.rmtree(workspace.root / "data")
+    monkeypatch.setattr("pipelines.ingest.shard.TOGETHER", 1)
+    run_ingest(workspace, pad_params(shard_rows=40))
+    assert tree(workspace.root / "data") == side_by_side
+
+
 def test_shards_of_any_size_give_the_same_catalog(workspace: Workspace) -> None:
     run_ingest(workspace, pad_params(shard_rows=1))
     small = read_rows(workspace.catalog, CatalogRow), read_rows(workspace.quarantine, QuarantineRow)
@@ -89,9 +109,9 @@ def test_shards_of_any_size_give_the_same_catalog(workspace: Workspace) -> None:
 
 
 def test_files_hold_shard_rows_rows_and_declare_no_more(workspace: Workspace) -> None:
-    run_ingest(workspace, pad_params(shard_rows=2))
+    run_ingest(workspace, pad_params(shard_rows=4))
     counts = [pq.read_metadata(p).num_rows for p in sorted(workspace.images.iterdir())]
-    assert counts == [2, 2, 1]
+    assert counts == [2, 2, 1]  # half of shard_rows or more, but for the last
 
 
 def test_a_rerun_gives_the_same_bytes(workspace: Workspace) -> None:
@@ -136,7 +156,7 @@ def test_a_kill_in_a_shard_leaves_nothing_and_finished_shards_are_kept(
         patch.setitem(ingest_shard.__globals__, "write_rows", dies)
         with pytest.raises(KeyboardInterrupt):
             ingest_shard(workspace, pad_params(), plans[1])
-    with pytest.raises(CheckFailed, match="2 of 3 shards are not there, first pad rows 3 to 6"):
+    with pytest.raises(CheckFailed, match="3 of 4 shards are not there, first pad rows 2 to 4"):
         settle_catalog(workspace, pad_params())
     assert not workspace.catalog.exists()
     before = {p: p.stat().st_mtime_ns for p in (staging(workspace) / "shards").glob(f"{plans[0].key}*")}
@@ -239,7 +259,23 @@ def test_masks_move_the_crop_and_enter_the_tables(workspace: Workspace) -> None:
 def test_a_plan_travels_to_another_process(workspace: Workspace) -> None:
     packed = pickle.dumps((workspace, pad_params(), plan_shards(workspace, pad_params())[0]))
     assert len(packed) < 20_000
-    assert ingest_shard(*pickle.loads(packed)).catalog == 3
+    assert ingest_shard(*pickle.loads(packed)).catalog == 2
+
+
+@settings(deadline=None)
+@given(rows=st.integers(0, 20_000), size=st.integers(1, 700))
+def test_shards_are_even_and_fill_their_files(rows: int, size: int) -> None:
+    bounds = shard_bounds(rows, size)
+    lengths = [stop - start for start, stop in pairwise(bounds)]
+    assert (bounds[0], bounds[-1], sum(lengths)) == (0, rows, rows)
+    assert all(1 <= n <= size for n in lengths)
+    assert max(lengths, default=0) - min(lengths, default=0) <= 1
+    if rows > size:
+        assert 2 * min(lengths) >= size or 2 * (min(lengths) + 1) > size >= 2 * min(lengths)
+
+
+def test_shards_come_in_fours_where_their_files_stay_half_full() -> None:
+    assert [len(shard_bounds(rows, 500)) - 1 for rows in (0, 1, 500, 501, 1000, 1200, 2347)] == [0, 1, 1, 2, 4, 4, 8]
 
 
 def test_pseudonyms_agree_within_a_dataset_and_a_workspace_only() -> None:

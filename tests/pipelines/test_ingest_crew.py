@@ -72,9 +72,9 @@ def test_a_killed_process_is_said_and_replaced(workspace: Workspace) -> None:
     hired.start()
     (pid,) = children_of(os.getpid())
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(ConnectionError, match=r"pad rows 0 to 3: .*; look for a file that crashes the decoder"):
+    with pytest.raises(ConnectionError, match=r"pad rows 0 to 2: .*; look for a file that crashes the decoder"):
         hired.ingest(plan)
-    assert hired.ingest(plan).catalog == 3
+    assert hired.ingest(plan).catalog == 2
     hired.close()
     assert children_of(os.getpid()) == []
 
