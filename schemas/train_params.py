@@ -147,12 +147,16 @@ class DcganParams(Section):
 class Stylegan2Params(Section):
     """Conditional StyleGAN2 with adaptive discriminator augmentation."""
 
-    images: int = Field(20_000, ge=1, description="real images seen by the discriminator")
+    images: int = Field(40_000, ge=1, description="real images seen by the discriminator")
     batch: int = Field(8, ge=2, description="best a multiple of 4 for each process")
-    learning_rate: float = Field(2e-3, gt=0, description="the mapping network's is a hundredth")
-    ema_halflife_images: float = Field(1500, gt=0)
-    width: int = Field(16, ge=4, le=512, description="feature maps at full resolution; at most 8 times as many below")
-    r1_gamma: float = Field(1.0, ge=0, description="weight of R1")
+    learning_rate: float = Field(
+        6e-3, gt=0, description="the mapping network's is a hundredth; for wider networks less, as 1 / sqrt(width)"
+    )
+    ema_halflife_images: float = Field(2500, gt=0)
+    width: int = Field(8, ge=4, le=512, description="feature maps at full resolution; at most 8 times as many below")
+    r1_gamma: float | None = Field(
+        None, ge=0, description="weight of R1; null: 0.0002 x resolution^2 / batch, the authors' heuristic"
+    )
     r1_every: int = Field(16, ge=1, description="steps")
     path_weight: float = Field(2.0, ge=0, description="weight of the path-length penalty")
     path_every: int = Field(4, ge=1, description="steps")

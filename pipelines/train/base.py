@@ -39,7 +39,7 @@ USUAL = {
     "diffusion": {"images": 200_000, "batch": 64, "rate": 6e-4, "halflife": 10_000},
     "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "halflife": 5_000},
     "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "halflife": 5_000},
-    "stylegan2": {"images": 200_000, "batch": 16, "rate": 2e-3, "halflife": 5_000},
+    "stylegan2": {"images": 200_000, "batch": 8, "rate": 6e-3, "halflife": 2_500},
 }
 """What the shipped bases (diffusion, gan) were made with; for the others, a place to start."""
 
