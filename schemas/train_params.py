@@ -147,7 +147,7 @@ class DcganParams(Section):
 class Stylegan2Params(Section):
     """Conditional StyleGAN2 with adaptive discriminator augmentation."""
 
-    images: int = Field(40_000, ge=1, description="real images seen by the discriminator")
+    images: int = Field(60_000, ge=1, description="real images seen by the discriminator")
     batch: int = Field(8, ge=2, description="best a multiple of 4 for each process")
     learning_rate: float = Field(
         6e-3, gt=0, description="the mapping network's is a hundredth; for wider networks less, as 1 / sqrt(width)"
@@ -159,7 +159,8 @@ class Stylegan2Params(Section):
     )
     r1_every: int = Field(16, ge=1, description="steps")
     path_weight: float = Field(2.0, ge=0, description="weight of the path-length penalty")
-    path_every: int = Field(4, ge=1, description="steps")
+    path_every: int = Field(4, ge=1, description="steps; diversity_weight's too")
+    diversity_weight: float = Field(1.0, ge=0, description="of the diversity-sensitive term of Yang et al.; 0: none")
     ada_images: int = Field(
         100_000, ge=0, description="real images while the augmentation's probability may go from 0 to 1; 0: none"
     )

@@ -9,7 +9,9 @@ We differ in the condition (the sum of the tokens of skin type, ITA, lesion and 
 Miyato & Koyama where the authors have the product alone; in regularising in the same optimiser step as the main loss,
 so Adam's settings need no correction; in R1 at what the discriminator sees, after augmentation, because the second
 derivative of the resampling is not to be had; in false images drawn once a step, for both networks, where the authors draw
-anew for the generator; and in no style mixing and no truncation. The mapping network has two layers and R1 its weight as in
+anew for the generator; in a diversity-sensitive term after Yang et al. (2019) beside the path lengths, which asks two latents of
+one condition for two pictures (without it variety fell to 0.3 of the real images': docs/log.md; `diversity_weight: 0` leaves
+it out); and in no style mixing and no truncation. The mapping network has two layers and R1 its weight as in
 the authors' `auto` settings. Feature maps: `width` at full resolution, twice as many at each halving, at most 8 times.
 
 The learning rate goes with the width. One step of Adam moves an equalised layer's output by up to the rate times the root of
@@ -36,6 +38,7 @@ from pipelines.generators.adversarial import (
     FIRST_SIDE,
     UNKNOWN_SHARE,
     PathLength,
+    diversity_sensitive,
     doublings,
     frozen,
     logistic_discriminator,
@@ -152,10 +155,11 @@ class Stylegan2Recipe:
 
     def step(self, context: Step) -> dict[str, float]:
         codes = drop(context.conditions, 0, 0, 0, UNKNOWN_SHARE, context.draws)
+        real = signed(context.pixels)
         with context.backend.autocast():
             fake = context.wrapped["synthesis"](self._noise(context, len(codes)), codes)[0].float()
-        losses = self._discriminate(context, signed(context.pixels), fake.detach(), codes)
-        losses |= self._generate(context, fake, codes)
+        losses = self._discriminate(context, real, fake.detach(), codes)
+        losses |= self._generate(context, real, fake, codes)
         for optimiser in context.optimisers:
             optimiser.zero_grad(set_to_none=True)
         return losses
@@ -192,20 +196,29 @@ class Stylegan2Recipe:
             "augmented": float(self.augment.probability),
         }
 
-    def _generate(self, context: Step, fake: Tensor, codes: Tensor) -> dict[str, float]:
-        synthesis = context.wrapped["synthesis"]
+    def _generate(self, context: Step, real: Tensor, fake: Tensor, codes: Tensor) -> dict[str, float]:
         with frozen(self.net["discriminator"]) as discriminator, context.backend.autocast():
             score = discriminator(self.augment(fake, context.draws), codes).float()
         main = loss = logistic_generator(score)
-        if context.number % self.params.path_every == 0 and self.params.path_weight > 0:
-            some = codes[: max(1, len(codes) // 2)]  # half the batch, as the authors do
-            images, styles = synthesis(self._noise(context, len(some)), some)
-            noise = context.draws.normal(*images.shape)
-            penalty = self.path_length.penalty(path_lengths(images, styles, noise), context.backend)
-            loss = main + self.params.path_weight * self.params.path_every * penalty
+        if context.number % self.params.path_every == 0 and (self.params.path_weight or self.params.diversity_weight):
+            loss = main + self.params.path_every * self.regularisers(context, real, fake, codes)
         context.backend.backward(loss)
         context.optimisers[1].step()
         return {"generator": float(main.detach()), "path_length": float(self.path_length.mean)}
+
+    def regularisers(self, context: Step, real: Tensor, fake: Tensor, codes: Tensor) -> Tensor:
+        """Return the weighed regularisers: path lengths of other images of half the codes, and how alike the two are."""
+        half = max(1, len(codes) // 2)  # as the authors do
+        with context.backend.autocast():
+            images, styles = context.wrapped["synthesis"](self._noise(context, half), codes[:half])
+        loss = torch.zeros((), device=codes.device)
+        if self.params.path_weight:
+            noise = context.draws.normal(*images.shape)
+            lengths = path_lengths(images.float(), styles, noise)
+            loss = loss + self.params.path_weight * self.path_length.penalty(lengths, context.backend)
+        if self.params.diversity_weight:
+            loss = loss + self.params.diversity_weight * diversity_sensitive(fake[:half], images.float(), real)
+        return loss
 
     def draw(self, net: nn.Module, codes: Tensor, rng: torch.Generator) -> Tensor:
         """Return uint8 pixels (n, r, r, 3) that `net`, a copy of this recipe's, draws."""

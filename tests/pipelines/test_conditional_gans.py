@@ -11,6 +11,7 @@ import torch
 from test_training import tiny_set
 from torch.nn import functional as F
 
+from pipelines.generators.adversarial import signed
 from pipelines.generators.conditioning import encode
 from pipelines.generators.dcgan import DcganDiscriminator, DcganRecipe, DcganSynthesis
 from pipelines.generators.draws import step_draws
@@ -18,7 +19,7 @@ from pipelines.generators.equalised import EqualConv, EqualLinear, ResidualBlock
 from pipelines.generators.interface import Condition, Step
 from pipelines.generators.modulated import STYLE, ModulatedConv, StyledLayer
 from pipelines.generators.registry import entry
-from pipelines.generators.stylegan2 import StyleDiscriminator, Stylegan2Recipe, StyleSynthesis
+from pipelines.generators.stylegan2 import LATENT, StyleDiscriminator, Stylegan2Recipe, StyleSynthesis
 from pipelines.train.data import training_set
 from pipelines.train.loop import Budget, fit
 from schemas.train_params import DcganParams, Stylegan2Params
@@ -187,16 +188,18 @@ class Alone:
         return tensor
 
 
-def one_step(recipe: Any, optimisers: Sequence[torch.optim.Optimizer], number: int) -> dict[str, float]:
-    """Do step `number` on four pictures of 32 px and return its losses."""
+def a_step(recipe: Any, optimisers: Sequence[torch.optim.Optimizer], number: int) -> Step:
+    """Return step `number` on four pictures of 32 px."""
     data = tiny_set()
     wrapped = dict(recipe.net.named_children())
-    losses: dict[str, float] = recipe.step(
-        Step(
-            data.pixels[:4, :32, :32], data.codes[:4], step_draws(0, number), number, Alone(), optimisers, wrapped,
-            data.groups[:4], data.fst[:4],
-        )
+    return Step(
+        data.pixels[:4, :32, :32], data.codes[:4], step_draws(0, number), number, Alone(), optimisers, wrapped,
+        data.groups[:4], data.fst[:4],
     )  # fmt: skip
+
+
+def one_step(recipe: Any, optimisers: Sequence[torch.optim.Optimizer], number: int) -> dict[str, float]:
+    losses: dict[str, float] = recipe.step(a_step(recipe, optimisers, number))
     return losses
 
 
@@ -224,3 +227,28 @@ def test_a_step_of_stylegan2_draws_its_false_images_once_and_trains_both_network
         for old, new in zip(before, recipe.parameter_groups(), strict=True):
             assert any(not torch.equal(a, b) for a, b in zip(old, new, strict=True))
     assert drawn == [4, 2, 4]  # path lengths are measured on half a batch of others, every other step here
+
+
+@pytest.mark.parametrize(("path", "diversity", "expected"), [(0.0, 0.0, [4]), (0.0, 1.0, [4, 2]), (2.0, 0.0, [4, 2])])
+def test_images_for_the_regularisers_are_drawn_only_where_one_is_on(
+    path: float, diversity: float, expected: list[int]
+) -> None:
+    recipe = Stylegan2Recipe(Stylegan2Params(width=4, path_weight=path, diversity_weight=diversity), 32)
+    drawn: list[int] = []
+    recipe.net["synthesis"].register_forward_hook(lambda net, given, made: drawn.append(len(given[1])))
+    one_step(recipe, [torch.optim.AdamW(group, lr=1e-3) for group in recipe.parameter_groups()], 0)
+    assert drawn == expected
+
+
+def test_the_diversity_term_costs_all_of_its_weight_where_the_latent_changes_nothing() -> None:
+    torch.manual_seed(0)
+    recipe = Stylegan2Recipe(Stylegan2Params(width=4, path_weight=0, diversity_weight=2.0), 32)
+    synthesis, step = recipe.net["synthesis"], a_step(recipe, [], 0)
+    assert isinstance(synthesis, StyleSynthesis)
+    real, noise = signed(step.pixels), torch.randn(4, synthesis.noise_size())
+    with torch.no_grad():
+        synthesis.mapping[0].weight[:, :LATENT] = 0  # type: ignore[operator, index]
+    fake, _ = synthesis(noise, step.conditions)
+    assert float(recipe.regularisers(step, real, fake, step.conditions).detach()) == pytest.approx(2, abs=1e-3)
+    other = real.roll(1, 0)  # as far from what is drawn as real images are
+    assert float(recipe.regularisers(step, real, other, step.conditions).detach()) < 1
