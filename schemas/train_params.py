@@ -174,15 +174,20 @@ class DcganParams(Section):
 class Stylegan2Params(Section):
     """Conditional StyleGAN2 with adaptive discriminator augmentation."""
 
-    images: int = Field(20_000, ge=1, description="real images seen by the discriminator")
+    images: int = Field(60_000, ge=1, description="real images seen by the discriminator")
     batch: int = Field(8, ge=2, description="best a multiple of 4 for each process")
-    learning_rate: float = Field(2e-3, gt=0, description="the mapping network's is a hundredth")
-    ema: EmaParams = EmaParams()
-    width: int = Field(16, ge=4, le=512, description="feature maps at full resolution; at most 8 times as many below")
-    r1_gamma: float = Field(1.0, ge=0, description="weight of R1")
+    learning_rate: float = Field(
+        6e-3, gt=0, description="the mapping network's is a hundredth; for wider networks less, as 1 / sqrt(width)"
+    )
+    ema: EmaParams = EmaParams(length=0.05)
+    width: int = Field(8, ge=4, le=512, description="feature maps at full resolution; at most 8 times as many below")
+    r1_gamma: float | None = Field(
+        None, ge=0, description="weight of R1; null: 0.0002 x resolution^2 / batch, the authors' heuristic"
+    )
     r1_every: int = Field(16, ge=1, description="steps")
     path_weight: float = Field(2.0, ge=0, description="weight of the path-length penalty")
-    path_every: int = Field(4, ge=1, description="steps")
+    path_every: int = Field(4, ge=1, description="steps; diversity_weight's too")
+    diversity_weight: float = Field(1.0, ge=0, description="of the diversity-sensitive term of Yang et al.; 0: none")
     ada_images: int = Field(
         100_000, ge=0, description="real images while the augmentation's probability may go from 0 to 1; 0: none"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import torch
@@ -85,13 +85,18 @@ def grow_lesions(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class Conditioner(nn.Module):
     """Codes (n, 4) to tokens (n, 4, width) for cross-attention and their sum (n, width) for modulation."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, linear: Callable[[int, int], nn.Module] = nn.Linear) -> None:
+        """Draw the weights.
+
+        Args:
+            linear: makes the two layers that read the ITA, from their numbers of inputs and outputs.
+        """
         super().__init__()
         self.modality = nn.Embedding(len(MODALITIES), width)
         self.fst = nn.Embedding(8, width)
         self.lesion = nn.Embedding(LESION_SLOTS, width)
         self.flag = nn.Embedding(3, width)
-        self.angle = nn.Sequential(nn.Linear(9, width), nn.SiLU(), nn.Linear(width, width))
+        self.angle = nn.Sequential(linear(9, width), nn.SiLU(), linear(width, width))
         nn.init.zeros_(self.modality.weight)
 
     def forward(self, codes: Tensor) -> tuple[Tensor, Tensor]:

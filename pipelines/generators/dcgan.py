@@ -202,11 +202,6 @@ class DcganRecipe:
         context.optimisers[1].step()
         return {"generator": float(main.detach()), "sameness": float(sameness.detach())}
 
-    def draw(self, net: nn.Module, codes: Tensor, rng: torch.Generator) -> Tensor:
-        """Return uint8 pixels (n, r, r, 3) that `net`, a copy of this recipe's, draws."""
-        synthesis = net.get_submodule("synthesis")
-        return pixels_of(synthesis(torch.randn(len(codes), LATENT, generator=rng).to(codes.device), codes))
-
     def config(self) -> dict[str, Any]:
         return {"generator": self.name, "resolution": self.resolution, "width": self.params.width}
 

@@ -18,9 +18,14 @@ GROUP: Final = 4
 FIR: Final = (1.0, 3.0, 3.0, 1.0)
 
 
+LEAK: Final = 0.2
+GAIN: Final = math.sqrt(2)
+"""What keeps the variance through a leaky ReLU."""
+
+
 def activate(x: Tensor) -> Tensor:
     """Return leaky ReLU (slope 0.2) times sqrt(2), which keeps the variance."""
-    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+    return F.leaky_relu(x, LEAK) * GAIN
 
 
 def pixel_norm(x: Tensor) -> Tensor:
@@ -50,18 +55,44 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv(nn.Module):
-    """Convolution with equalised weights; `down` blurs and halves the side."""
+    """Convolution with equalised weights, then the activation; `down` blurs and halves the side.
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, *, down: bool = False) -> None:
+    The activation's gain is in the weights and the bias, which is the same and costs no pass over the maps.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, *, down: bool = False, gain: float = GAIN
+    ) -> None:
+        """Draw the weights.
+
+        Args:
+            gain: of the activation.
+        """
         super().__init__()
         self.weight = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(channels_out))
-        self.gain, self.down, self.pad = 1 / math.sqrt(channels_in * kernel**2), down, kernel // 2
+        self.scale, self.down, self.pad = gain / math.sqrt(channels_in * kernel**2), down, kernel // 2
+        self.gain = gain
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.down:
-            return F.conv2d(blur(x, self.pad + 1), self.weight * self.gain, self.bias, stride=2)
-        return F.conv2d(x, self.weight * self.gain, self.bias, padding=self.pad)
+        stride, pad = (2, 0) if self.down else (1, self.pad)
+        x = blur(x, self.pad + 1) if self.down else x
+        return F.leaky_relu_(F.conv2d(x, self.weight * self.scale, self.bias * self.gain, stride, pad), LEAK)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and a 1 x 1 beside them, to half the side; the sum is divided by sqrt(2) (Karras et al. 2020a)."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.first = EqualConv(channels_in, channels_in, 3)
+        self.second = EqualConv(channels_in, channels_out, 3, down=True, gain=1.0)  # sqrt(2) / sqrt(2)
+        self.skip = nn.Parameter(torch.randn(channels_out, channels_in, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        beside = F.conv2d(F.avg_pool2d(x, 2), self.skip / math.sqrt(2 * x.shape[1]))
+        sides: Tensor = self.second(self.first(x)) + beside
+        return sides
 
 
 def with_deviation(x: Tensor) -> Tensor:

@@ -8,8 +8,16 @@ et al. (2018); projection, Miyato & Koyama (2018); logistic loss, Goodfellow et 
 We differ in the condition (the sum of the tokens of skin type, ITA, lesion and modality); in a score of psi(phi) + y V phi as in
 Miyato & Koyama where the authors have the product alone; in regularising in the same optimiser step as the main loss,
 so Adam's settings need no correction; in R1 at what the discriminator sees, after augmentation, because the second
-derivative of the resampling is not to be had; and in no style mixing and no truncation. Feature maps: `width` at full resolution,
-twice as many at each halving, at most 8 times.
+derivative of the resampling is not to be had; in false images drawn once a step, for both networks, where the authors draw
+anew for the generator; in a diversity-sensitive term after Yang et al. (2019) beside the path lengths, which asks two latents of
+one condition for two pictures (without it variety fell to 0.3 of the real images': docs/log.md; `diversity_weight: 0` leaves
+it out); and in no style mixing and no truncation. The mapping network has two layers and R1 its weight as in
+the authors' `auto` settings. Feature maps: `width` at full resolution, twice as many at each halving, at most 8 times.
+
+The learning rate goes with the width. One step of Adam moves an equalised layer's output by up to the rate times the root of
+its inputs, so the authors' 0.0025, for 256 to 512 maps, moves 8 to 64 maps three to six times less: such networks learned
+too slowly (docs/log.md). The layers that read the ITA are equalised too: plain ones start at a tenth, and the same rate
+would shake them.
 """
 
 from __future__ import annotations
@@ -30,6 +38,7 @@ from pipelines.generators.adversarial import (
     FIRST_SIDE,
     UNKNOWN_SHARE,
     PathLength,
+    diversity_sensitive,
     doublings,
     frozen,
     logistic_discriminator,
@@ -42,70 +51,18 @@ from pipelines.generators.adversarial import (
 from pipelines.generators.augment import AdaptiveAugmentation
 from pipelines.generators.checkpoint import check_lesions, load_checkpoint
 from pipelines.generators.conditioning import Conditioner, drop, encode
-from pipelines.generators.equalised import EqualConv, EqualLinear, activate, blur, pixel_norm, with_deviation
+from pipelines.generators.equalised import EqualConv, EqualLinear, ResidualBlock, activate, pixel_norm, with_deviation
 from pipelines.generators.interface import Condition, Step, key_noise
+from pipelines.generators.modulated import STYLE, StyledLayer, ToRgb
 from schemas.params import SamplerParams
 from schemas.train_params import Stylegan2Params
 
 CODE: Final = 64
 LATENT: Final = 128
-STYLE: Final = 128
-MAPPING_LAYERS: Final = 4
+MAPPING_LAYERS: Final = 2
+R1_HEURISTIC: Final = 0.0002
 MAPPING_RATE: Final = 0.01
 """Learning rate of the mapping network, of everything else's."""
-
-
-class ModulatedConv(nn.Module):
-    """Convolution whose weights each image's style scales, and whose outputs are scaled back (Karras et al. 2020a, eq. 1-3).
-
-    w'_ijk = s_i w_ijk; w''_ijk = w'_ijk / sqrt(sum_ik w'_ijk^2 + eps). Scaling the input by s and the output by the root is the
-    same and needs no weights of each image's own. `up` doubles the side: a transposed convolution, then a blur.
-    """
-
-    def __init__(
-        self, channels_in: int, channels_out: int, kernel: int, *, up: bool = False, demodulate: bool = True
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel))
-        self.affine = EqualLinear(STYLE, channels_in, bias=1.0)
-        self.gain, self.up, self.demodulate = 1 / math.sqrt(channels_in * kernel**2), up, demodulate
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        scale, weight = self.affine(style), self.weight * self.gain
-        x = x * scale[:, :, None, None]
-        if self.up:
-            x = blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, gain=4)
-        else:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-        if self.demodulate:
-            power = scale.square() @ weight.square().sum(dim=(2, 3)).T
-            x = x * (power + 1e-8).rsqrt()[:, :, None, None]
-        return x
-
-
-class StyledLayer(nn.Module):
-    """Modulated convolution, noise, bias, activation."""
-
-    def __init__(self, channels_in: int, channels_out: int, *, up: bool = False) -> None:
-        super().__init__()
-        self.conv = ModulatedConv(channels_in, channels_out, 3, up=up)
-        self.strength = nn.Parameter(torch.zeros(()))
-        self.bias = nn.Parameter(torch.zeros(channels_out))
-
-    def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        return activate(self.conv(x, style) + self.strength * noise + self.bias[:, None, None])
-
-
-class ToRgb(nn.Module):
-    """1 x 1 modulated convolution to colour, not demodulated."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = ModulatedConv(channels, 3, 1, demodulate=False)
-        self.bias = nn.Parameter(torch.zeros(3))
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        return self.conv(x, style) + self.bias[:, None, None]
 
 
 class StyleSynthesis(nn.Module):
@@ -116,7 +73,7 @@ class StyleSynthesis(nn.Module):
         steps = doublings(resolution, "stylegan2")
         channels = [width * min(8, 1 << k) for k in reversed(range(steps + 1))]
         self.sides = [FIRST_SIDE, *(FIRST_SIDE << k for k in range(1, steps + 1) for _ in range(2))]
-        self.conditioner = Conditioner(CODE)
+        self.conditioner = Conditioner(CODE, EqualLinear)
         self.embed = EqualLinear(CODE, LATENT)
         sizes = [2 * LATENT, *[STYLE] * MAPPING_LAYERS]
         self.mapping = nn.ModuleList([EqualLinear(a, b, rate=MAPPING_RATE) for a, b in pairwise(sizes)])
@@ -138,6 +95,7 @@ class StyleSynthesis(nn.Module):
         for layer in self.mapping:
             style = activate(layer(style))
         x, used, images = self.constant.expand(len(noise), -1, -1, -1), LATENT, torch.zeros(())
+        x = x.contiguous(memory_format=torch.channels_last)  # a quarter quicker on a CPU, and tensor cores' layout
         for index, (layer, side) in enumerate(zip(self.layers, self.sides, strict=True)):
             x = layer(x, style, noise[:, used : used + side * side].reshape(-1, 1, side, side))
             used += side * side
@@ -147,27 +105,13 @@ class StyleSynthesis(nn.Module):
         return images, style
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions and a 1 x 1 beside them, to half the side."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.first = EqualConv(channels_in, channels_in, 3)
-        self.second = EqualConv(channels_in, channels_out, 3, down=True)
-        self.skip = nn.Parameter(torch.randn(channels_out, channels_in, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        beside = F.conv2d(F.avg_pool2d(x, 2), self.skip / math.sqrt(x.shape[1]))
-        return (activate(self.second(activate(self.first(x)))) + beside) / math.sqrt(2)
-
-
 class StyleDiscriminator(nn.Module):
     """Images and conditions to one score."""
 
     def __init__(self, resolution: int, width: int) -> None:
         super().__init__()
         channels = [width * min(8, 1 << k) for k in range(doublings(resolution, "stylegan2") + 1)]
-        self.conditioner = Conditioner(CODE)
+        self.conditioner = Conditioner(CODE, EqualLinear)
         self.colours = EqualConv(3, channels[0], 1)
         self.blocks = nn.ModuleList([ResidualBlock(a, b) for a, b in pairwise(channels)])
         self.last = EqualConv(channels[-1] + 1, channels[-1], 3)
@@ -177,10 +121,10 @@ class StyleDiscriminator(nn.Module):
 
     def forward(self, images: Tensor, codes: Tensor) -> Tensor:
         """Return scores (n,) for images (n, 3, r, r) and codes (n, 4)."""
-        x = activate(self.colours(images))
+        x = self.colours(images.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
-        phi = activate(self.flat(activate(self.last(with_deviation(x))).flatten(1)))
+        phi = activate(self.flat(self.last(with_deviation(x)).flatten(1)))
         _, code = self.conditioner(codes)
         projected = pixel_norm(self.project(code))
         return self.score(phi)[:, 0] + (projected * phi).sum(dim=1) / math.sqrt(phi.shape[1])
@@ -211,8 +155,11 @@ class Stylegan2Recipe:
 
     def step(self, context: Step) -> dict[str, float]:
         codes = drop(context.conditions, 0, 0, 0, UNKNOWN_SHARE, context.draws)
-        losses = self._discriminate(context, signed(context.pixels), codes)
-        losses |= self._generate(context, codes)
+        real = signed(context.pixels)
+        with context.backend.autocast():
+            fake = context.wrapped["synthesis"](self._noise(context, len(codes)), codes)[0].float()
+        losses = self._discriminate(context, real, fake.detach(), codes)
+        losses |= self._generate(context, real, fake, codes)
         for optimiser in context.optimisers:
             optimiser.zero_grad(set_to_none=True)
         return losses
@@ -222,17 +169,21 @@ class Stylegan2Recipe:
         assert isinstance(synthesis, StyleSynthesis)
         return context.draws.normal(n, synthesis.noise_size()).to(context.pixels.device)
 
-    def _discriminate(self, context: Step, real: Tensor, codes: Tensor) -> dict[str, float]:
+    def r1_gamma(self, batch: int) -> float:
+        """Return the weight of R1: what was set, or the authors' 0.0002 r^2 / batch (Karras et al. 2020b, appendix)."""
+        set_by_user = self.params.r1_gamma
+        return R1_HEURISTIC * self.resolution**2 / batch if set_by_user is None else set_by_user
+
+    def _discriminate(self, context: Step, real: Tensor, fake: Tensor, codes: Tensor) -> dict[str, float]:
         discriminator = context.wrapped["discriminator"]
         shown = self.augment(real, context.draws)
         with context.backend.autocast():
-            with torch.no_grad():
-                fake = context.wrapped["synthesis"](self._noise(context, len(real)), codes)[0].float()
             on_real = discriminator(shown, codes).float()
             on_fake = discriminator(self.augment(fake, context.draws), codes).float()
         loss = logistic_discriminator(on_real, on_fake)
-        if context.number % self.params.r1_every == 0 and self.params.r1_gamma > 0:
-            weight = 0.5 * self.params.r1_gamma * self.params.r1_every
+        gamma = self.r1_gamma(len(real) * context.draws.world)
+        if context.number % self.params.r1_every == 0 and gamma > 0:
+            weight = 0.5 * gamma * self.params.r1_every
             loss = loss + weight * r1_penalty(discriminator, shown, codes)
         context.backend.backward(loss)
         context.optimisers[0].step()
@@ -245,28 +196,29 @@ class Stylegan2Recipe:
             "augmented": float(self.augment.probability),
         }
 
-    def _generate(self, context: Step, codes: Tensor) -> dict[str, float]:
-        synthesis = context.wrapped["synthesis"]
+    def _generate(self, context: Step, real: Tensor, fake: Tensor, codes: Tensor) -> dict[str, float]:
         with frozen(self.net["discriminator"]) as discriminator, context.backend.autocast():
-            fake, _ = synthesis(self._noise(context, len(codes)), codes)
-            score = discriminator(self.augment(fake.float(), context.draws), codes).float()
+            score = discriminator(self.augment(fake, context.draws), codes).float()
         main = loss = logistic_generator(score)
-        if context.number % self.params.path_every == 0 and self.params.path_weight > 0:
-            some = codes[: max(1, len(codes) // 2)]  # half the batch, as the authors do
-            images, styles = synthesis(self._noise(context, len(some)), some)
-            noise = context.draws.normal(*images.shape)
-            penalty = self.path_length.penalty(path_lengths(images, styles, noise), context.backend)
-            loss = main + self.params.path_weight * self.params.path_every * penalty
+        if context.number % self.params.path_every == 0 and (self.params.path_weight or self.params.diversity_weight):
+            loss = main + self.params.path_every * self.regularisers(context, real, fake, codes)
         context.backend.backward(loss)
         context.optimisers[1].step()
         return {"generator": float(main.detach()), "path_length": float(self.path_length.mean)}
 
-    def draw(self, net: nn.Module, codes: Tensor, rng: torch.Generator) -> Tensor:
-        """Return uint8 pixels (n, r, r, 3) that `net`, a copy of this recipe's, draws."""
-        synthesis = net.get_submodule("synthesis")
-        assert isinstance(synthesis, StyleSynthesis)
-        noise = torch.randn(len(codes), synthesis.noise_size(), generator=rng)
-        return pixels_of(synthesis(noise.to(codes.device), codes)[0])
+    def regularisers(self, context: Step, real: Tensor, fake: Tensor, codes: Tensor) -> Tensor:
+        """Return the weighed regularisers: path lengths of other images of half the codes, and how alike the two are."""
+        half = max(1, len(codes) // 2)  # as the authors do
+        with context.backend.autocast():
+            images, styles = context.wrapped["synthesis"](self._noise(context, half), codes[:half])
+        loss = torch.zeros((), device=codes.device)
+        if self.params.path_weight:
+            noise = context.draws.normal(*images.shape)
+            lengths = path_lengths(images.float(), styles, noise)
+            loss = loss + self.params.path_weight * self.path_length.penalty(lengths, context.backend)
+        if self.params.diversity_weight:
+            loss = loss + self.params.diversity_weight * diversity_sensitive(fake[:half], images.float(), real)
+        return loss
 
     def config(self) -> dict[str, Any]:
         return {"generator": self.name, "resolution": self.resolution, "width": self.params.width}

@@ -48,7 +48,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "diffusion": {"images": 160_000, "batch": 32, "rate": 6e-4, "length": "auto"},
     "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "length": 0.1},
     "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "length": 0.1},
-    "stylegan2": {"images": 200_000, "batch": 16, "rate": 2e-3, "length": 0.1},
+    "stylegan2": {"images": 200_000, "batch": 8, "rate": 6e-3, "length": 0.05},
 }
 """What the shipped bases (diffusion, gan) were made with; for the others, a place to start."""
 
