@@ -24,6 +24,7 @@ from pipelines.generators.interface import Recipe, Step
 from pipelines.train.data import TrainingSet, turned
 from pipelines.train.early_stop import Seen, Watch
 from pipelines.train.fairness import stratum_losses, worst_stratum
+from pipelines.train.sharding import prepared, whole
 from pipelines.train.state import Records, load_state, save_state
 from pipelines.train.watch import check_stable, diversity_meter
 from schemas.errors import CheckFailed, ParamsError
@@ -89,11 +90,10 @@ def fit(
     net = recipe.net.to(accelerator.device)
     run = Run(recipe, copy.deepcopy(net).requires_grad_(False))
     watcher = Watch(recipe.name, watch, run.average)
+    wrapped = prepared(recipe, accelerator)  # before the optimisers: sharding replaces parameters
     optimisers = _optimisers(recipe, budget)
     parts = {"net": net, "average": run.average, "watch": watcher}
     run.step, run.records = load_state(state, key, parts, optimisers)
-    trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
-    wrapped = {name: accelerator.prepare(child) for name, child in trained.items()}
     total, save_every = -(-budget.images // budget.batch), max(1, budget.save_every_images // budget.batch)
     meter, diversity = _Meter(run.step), diversity_meter(recipe, data, seed)
     while run.step < total and not watcher.stopped:
@@ -116,7 +116,7 @@ def fit(
             run.strata.extend(stratum_losses(net, data.strata, run.images))
             if accelerator.is_main_process:
                 _look(run, watcher, on_save)
-                save_state(state, key, run.step, parts, optimisers, run.records)
+            save_state(state, key, run.step, parts, optimisers, run.records, accelerator.is_main_process)
             watcher.agree(accelerator)
     return _finished(run, watcher, data, budget, accelerator, on_save)
 
@@ -225,5 +225,5 @@ def _set_rate(optimisers: list[torch.optim.Optimizer], budget: Budget, images: i
 def _average(average: nn.Module, net: nn.Module, batch: int, images: int, halflife: float) -> None:
     """Move the exponential average (float32) towards the weights; its half-life is in images."""
     decay = 0.5 ** (batch / max(min(halflife, images * EMA_RAMP), 1e-8))
-    pairs = [(a, p) for a, p in zip(average.parameters(), net.parameters(), strict=True)]
+    pairs = [(a, whole(p)) for a, p in zip(average.parameters(), net.parameters(), strict=True)]
     torch._foreach_lerp_([a for a, _ in pairs], [p for _, p in pairs], 1 - decay)
