@@ -1,6 +1,6 @@
 """Run `make bench`: what the project claims of speed and memory, both sides in one run, medians, as ratios.
 
-    python infra/bench/measure.py                  everything (about 65 minutes on 2 quiet cores, 40 of them fairness)
+    python infra/bench/measure.py                  everything (about 67 minutes on 2 quiet cores, 40 of them fairness)
     python infra/bench/measure.py ingest sampling  some of the parts below
 
 Prints one JSON object a part and writes bench/out/<part>.json. Absolute figures depend on the machine; the ratios less.
@@ -24,6 +24,7 @@ PARTS = (
     "constancy",
     "tone_on_pad",
     "gates",
+    "training",
     "sampling",
     "produce",
     "fairness",

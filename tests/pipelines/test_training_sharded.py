@@ -97,6 +97,9 @@ def test_sharded_it_learns_what_one_process_does_and_resumes(base: PretrainedPar
         _equal(left["whole"][part], right["whole"][part])  # both processes end alike
         _equal(left["whole"][part], left["resumed"][part])  # and so does a run that was cut
     assert left["resumed"]["log"] == left["whole"]["log"]
+    gone_on = trained(base, tmp_path / "cut")  # one process, from the state that two sharded ones left at step 4
+    assert gone_on.log[:4] == left["whole"]["log"][:4]
+    assert [r["loss"] for r in gone_on.log] == pytest.approx([r["loss"] for r in left["whole"]["log"]], rel=TOLERANCE)
     alone = trained(base, tmp_path / "alone")
     assert [r["loss"] for r in left["whole"]["log"]] == pytest.approx([r["loss"] for r in alone.log], rel=TOLERANCE)
     assert left["whole"]["average"].keys() == alone.average.state_dict().keys()
