@@ -110,7 +110,7 @@ class DiffusionParams(Section):
     )
     gradient_checkpointing: bool = Field(False, description="compute activations twice to hold fewer: less memory")
     compile: bool = Field(
-        False, description="torch.compile the network: faster steps after minutes of compiling; on CPU it needs gcc"
+        False, description="torch.compile the network, which takes minutes; on CPU it needs gcc and mixed_precision no"
     )
     learning_rate: float = Field(2e-4, gt=0)
     warmup_images: int = Field(500, ge=0)

@@ -24,6 +24,7 @@ PARTS = (
     "constancy",
     "tone_on_pad",
     "gates",
+    "training",
     "sampling",
     "quality",
     "shortcuts",

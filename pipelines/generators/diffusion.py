@@ -139,7 +139,7 @@ class DiffusionRecipe:
         if params.gradient_checkpointing:
             denoiser.unet.enable_gradient_checkpointing()
         if params.compile:
-            compiled(denoiser.unet, "train.diffusion.compile")
+            compiled(denoiser.unet, "train.diffusion.compile", params.mixed_precision)
         self.net = nn.ModuleDict({"denoiser": denoiser, params.space: self.space})
         self.schedule: Any = DDPMScheduler(**SCHEDULE)
 

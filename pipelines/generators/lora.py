@@ -22,12 +22,19 @@ def adapted(net: nn.Module, rank: int, alpha: float) -> nn.Module:
     net.requires_grad_(False)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=ATTENTION, init_lora_weights="gaussian")  # type: ignore[arg-type]
     inject_adapter_in_model(config, net)
-    tree = nn.Module()
-    for name, parameter in net.named_parameters():
+    for parameter in net.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # the base may be held in 16 bits; what learns is not
-            _plant(tree, name.split("."), parameter)
+    tree = nn.Module()
+    plant(tree, net)
     return tree
+
+
+def plant(tree: nn.Module, net: nn.Module) -> None:
+    """Make the adapters inside `net` the parameters of `tree`, also again when those inside were replaced."""
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            _plant(tree, name.split("."), parameter)
 
 
 def _plant(tree: nn.Module, path: list[str], parameter: nn.Parameter) -> None:

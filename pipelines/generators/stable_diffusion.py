@@ -8,7 +8,7 @@ all images, and behind its embedding stand four tokens of our own, so that tone 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -23,7 +23,7 @@ from pipelines.generators.conditioning import Conditioner, drop, encode
 from pipelines.generators.guidance import draw_planes
 from pipelines.generators.interface import Condition, Step
 from pipelines.generators.latent import Frozen
-from pipelines.generators.lora import adapted, weight_type
+from pipelines.generators.lora import adapted, plant, weight_type
 from pipelines.generators.parts import in_parts, learn
 from pipelines.generators.pretrained import Pretrained, embedded_prompt, open_pretrained, schedule_of
 from schemas.errors import CheckpointError, ParamsError
@@ -66,6 +66,19 @@ class LoraDenoiser(nn.Module):
         return predicted
 
 
+class _WithBase(nn.Module):
+    """A denoiser whose base is a part of it, so that whoever works on a module's tree finds the base's weights too."""
+
+    def __init__(self, denoiser: LoraDenoiser) -> None:
+        super().__init__()
+        self.conditioner, self.project, self.unet = denoiser.conditioner, denoiser.project, denoiser._frozen.net
+        self._denoiser = Frozen(denoiser)
+
+    def forward(self, noisy: Tensor, time: Tensor, codes: Tensor) -> Tensor:
+        predicted: Tensor = self._denoiser.net(noisy, time, codes)
+        return predicted
+
+
 class StableDiffusionRecipe:
     """Training of adapters and condition tokens."""
 
@@ -95,6 +108,14 @@ class StableDiffusionRecipe:
 
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         return [list(self.net["denoiser"].parameters())]
+
+    def sharded(self, shard: Callable[[nn.Module], None]) -> Mapping[str, nn.Module]:
+        """Part the base, its adapters and the condition tokens between processes; see `train.sharding`."""
+        denoiser: Any = self.net["denoiser"]
+        everything = _WithBase(denoiser)
+        shard(everything)
+        plant(denoiser.lora, denoiser._frozen.net)  # sharding replaced the adapters inside the base
+        return {"denoiser": everything}
 
     def step(self, context: Step) -> dict[str, float]:
         n, side = len(context.pixels), self.resolution // self.space.reduction

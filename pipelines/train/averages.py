@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pipelines.train.sharding import whole
+
 TRACKED: Final = (0.05, 0.10)
 """Lengths of the two averages that a run keeps, as the authors do; all others are sums of their snapshots."""
 
@@ -98,7 +100,7 @@ class Averages(nn.Module):
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         """Take in the weights after step `step`, counted from 1; the first is copied."""
-        new: list[torch.Tensor] = list(net.parameters())
+        new: list[torch.Tensor] = [whole(p) for p in net.parameters()]
         for length, average in zip(TRACKED, self.tracked, strict=True):
             old: list[torch.Tensor] = list(average.parameters())
             torch._foreach_lerp_(old, new, 1 - decay_at(step, length))

@@ -24,6 +24,7 @@ from pipelines.train.averages import LARGEST_ERROR, TRACKED, Averages, nearest_t
 from pipelines.train.data import TrainingSet, turned
 from pipelines.train.early_stop import Seen, Watch
 from pipelines.train.fairness import stratum_losses, worst_stratum
+from pipelines.train.sharding import prepared
 from pipelines.train.snapshots import Snapshots, reach, snapshot_steps
 from pipelines.train.stability import check_losses
 from pipelines.train.state import Records, load_state, save_state
@@ -94,11 +95,10 @@ def fit(
     snapshots = Snapshots(state / "averages", key, tuple(recipe.exported))
     run = Run(recipe, averages, averages.nearest(budget.ema_length), snapshots)
     watcher = Watch(recipe.name, watch, budget.images)
+    wrapped = prepared(recipe, accelerator)  # before the optimisers: sharding replaces parameters
     optimisers = _optimisers(recipe, budget)
     parts = {"net": net, "averages": averages, "watch": watcher}
     run.step, run.records = load_state(state, key, parts, optimisers)
-    trained = {name: child for name, child in net.named_children() if next(child.parameters(), None) is not None}
-    wrapped = {name: accelerator.prepare(child) for name, child in trained.items()}
     meter = _Meter(run.step)
     while run.step < total and not watcher.stopped:
         _set_rate(optimisers, budget, run.step * budget.batch)
@@ -121,7 +121,7 @@ def fit(
             run.strata.extend(stratum_losses(net, data.strata, run.images))
             if accelerator.is_main_process:
                 _look(run, watcher, on_save)
-                save_state(state, key, run.step, parts, optimisers, run.records)
+            save_state(state, key, run.step, parts, optimisers, run.records, accelerator.is_main_process)
             watcher.agree(accelerator)
     return _finished(run, watcher, data, budget, accelerator, on_save)
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from pipelines.train.sharding import parted_like, whole
 from schemas.table import write_bytes, write_text
 
 KEPT = 2
@@ -49,18 +50,22 @@ def stored_steps(folder: Path) -> list[int]:
 
 def save_state(
     folder: Path, key: str, step: int, parts: Mapping[str, nn.Module], optimisers: Sequence[torch.optim.Optimizer],
-    records: Records,
+    records: Records, writes: bool = True,
 ) -> None:  # fmt: skip
     """Write the state after `step` steps and drop older ones; a reader never sees a part of it.
 
     Args:
         parts: modules by name (network, averages, watch), whose parameters and buffers are kept.
         records: rows by name: what the run has logged so far.
+        writes: false in all processes but the first: they call it too, for a sharded tensor is gathered from all.
     """
     tensors = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
     for number, optimiser in enumerate(optimisers):
         for index, moments in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
+    tensors = {k: whole(v) for k, v in tensors.items()}
+    if not writes:
+        return
     write_tensors(tensors, {"key": key, "step": step, "records": records}, folder, step)
     for old in stored_steps(folder)[:-KEPT]:
         (folder / f"{old:09d}.json").unlink()
@@ -94,12 +99,14 @@ def _restore(
 ) -> None:
     for part, module in parts.items():
         own = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
-        module.load_state_dict(own)
+        now = module.state_dict()
+        module.load_state_dict({k: parted_like(v, now[k]) if k in now else v for k, v in own.items()})
     for number, optimiser in enumerate(optimisers):
         prefix = f"optimiser.{number}."
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith(prefix):
                 index, moment = name.removeprefix(prefix).split(".")
-                moments.setdefault(int(index), {})[moment] = tensor
+                moments.setdefault(int(index), {})[moment] = parted_like(tensor, parameters[int(index)])
         optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})

@@ -149,7 +149,7 @@ def test_a_compiled_network_computes_the_same_under_the_same_names() -> None:
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 4, 3, padding=1))
     fast = copy.deepcopy(plain)
-    compiled(fast, "test")
+    compiled(fast, "test", "no")
     assert list(fast.state_dict()) == list(plain.state_dict())
     planes = torch.randn(2, 4, 8, 8)
     for net in (plain, fast):
@@ -164,7 +164,7 @@ def test_compile_reaches_the_network_and_changes_no_name(monkeypatch: pytest.Mon
     asked: list[str] = []
     monkeypatch.setattr("pipelines.generators.compiling.missing_compiler", lambda: None)
     monkeypatch.setattr(nn.Module, "compile", lambda self: asked.append(type(self).__name__))
-    fast = recipe(compile=True)
+    fast = recipe(compile=True, mixed_precision="no")
     assert asked == ["UNet2DConditionModel"]
     assert list(fast.net.state_dict()) == list(recipe().net.state_dict())
 
@@ -172,4 +172,10 @@ def test_compile_reaches_the_network_and_changes_no_name(monkeypatch: pytest.Mon
 def test_without_a_compiler_compile_is_refused_before_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ParamsError, match=r"train\.diffusion\.compile: true, but there is no no-such-compiler.*false"):
+        recipe(compile=True, mixed_precision="no")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="wrong gradients of compiled bf16 were seen on CPU")
+def test_compile_in_bf16_is_refused_on_a_cpu() -> None:
+    with pytest.raises(ParamsError, match=r"train\.diffusion\.compile: true, mixed_precision bf16, no GPU.*gradient"):
         recipe(compile=True)
