@@ -88,11 +88,9 @@ def fit(
     """
     accelerator = accelerated(mixed_precision)
     _check_divides(budget, recipe.name, accelerator)
-    total, save_every = -(-budget.images // budget.batch), max(1, budget.save_every_images // budget.batch)
-    keeps = _checked_snapshots(budget, recipe.name, snapshot_steps(total, save_every, watch.patience > 0))
+    total, save_every, keeps = _schedule(budget, recipe.name, watch.patience > 0)
     net = recipe.net.to(accelerator.device)
-    averages = Averages(net)
-    snapshots = Snapshots(state / "averages", key, tuple(recipe.exported))
+    averages, snapshots = Averages(net), Snapshots(state / "averages", key, tuple(recipe.exported))
     run = Run(recipe, averages, averages.nearest(budget.ema_length), snapshots)
     watcher = Watch(recipe.name, watch, budget.images)
     wrapped = prepared(recipe, accelerator)  # before the optimisers: sharding replaces parameters
@@ -126,15 +124,21 @@ def fit(
     return _finished(run, watcher, data, budget, accelerator, on_save)
 
 
-def _checked_snapshots(budget: Budget, name: str, steps: list[int]) -> list[int]:
-    """Return the steps, if the average asked for can be put together from snapshots there."""
-    error = reach(budget.ema_length, steps, steps[-1])
+def _schedule(budget: Budget, name: str, judged: bool) -> tuple[int, int, list[int]]:
+    """Return the steps of the run, the steps from one state to the next, and the steps whose averages are kept.
+
+    Raises:
+        ParamsError: the average asked for cannot be put together from what is kept.
+    """
+    total, save_every = -(-budget.images // budget.batch), max(1, budget.save_every_images // budget.batch)
+    steps = snapshot_steps(total, save_every, judged)
+    error = reach(budget.ema_length, steps, total)
     if error > LARGEST_ERROR:
         raise ParamsError(
             f"train.{name}.ema.length: {budget.ema_length:g}; {len(steps)} snapshots make its profile up to {error:.2f}, "
             f"{LARGEST_ERROR:g} is allowed; use {' or '.join(f'{t:g}' for t in TRACKED)}, or lower sheet_every_images"
         )
-    return steps
+    return total, save_every, steps
 
 
 def _optimisers(recipe: Recipe, budget: Budget) -> list[torch.optim.Optimizer]:

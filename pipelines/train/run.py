@@ -81,8 +81,7 @@ def train_generator(
     _check_autoencoder(recipe, own, workspace, folder)
     fair = own.fairness if isinstance(own, DiffusionParams) else None
     probe = attach_fairness(recipe, fair, data, held_out, params.train.seed) if fair else None
-    judged = own.watch.patience > 0 or own.ema.length == "auto"
-    observer = Observer(recipe, data, held_out, own.watch, folder, on_progress, judged)
+    observer = Observer(recipe, data, held_out, own.watch, folder, on_progress, _judged(own))
     with memory_explained(name, own.batch, data.resolution, _remedies(own)):
         run = fit(
             recipe, data, _budget(own), seed=params.train.seed, key=key, state=folder / "state",
@@ -164,6 +163,11 @@ def _budget(own: GeneratorParams) -> Budget:
         own.images, own.batch, own.learning_rate, warmup or 0,
         _length(own), own.log_every, own.sheet_every_images, betas=(0.0, 0.99) if warmup is None else (0.9, 0.99),
     )  # fmt: skip
+
+
+def _judged(own: GeneratorParams) -> bool:
+    """Return whether validation images decide when the run stops or which average is kept."""
+    return own.watch.patience > 0 or own.ema.length == "auto"
 
 
 def _length(own: GeneratorParams) -> float:
