@@ -50,7 +50,8 @@ USUAL: dict[str, dict[str, Any]] = {
     "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "length": 0.1},
     "stylegan2": {"images": 200_000, "batch": 8, "rate": 6e-3, "length": 0.05},
 }
-"""What the shipped bases (diffusion, gan) were made with; for the others, a place to start."""
+"""What the shipped diffusion base was made with, and the gan but for its average, which was exponential (half-life 5,000
+images: see its card); for the others, a place to start."""
 
 JUDGED = WatchParams(images=96, least_real=40)
 """The length of a base's average is chosen by KID of 96 samples of each FST to the 80 phantoms of it held out."""

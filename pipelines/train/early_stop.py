@@ -14,8 +14,7 @@ from schemas.errors import CheckFailed
 from schemas.train_params import WatchParams
 
 FLAT_TWICE = 2
-"""Looks in a row without variety that make a collapse: one may be a young network that draws blurs."""
-
+"""Looks in a row without variety that make a collapse: one may be chance."""
 
 GRACE = 0.3
 """Share of the run before which sameness is no verdict: a GAN begins with one picture, diffusion with blurs."""

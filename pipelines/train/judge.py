@@ -49,9 +49,14 @@ class Judge:
         self.params, self.extractor = params, extractor
         self.groups = judged_groups(held_out, params.least_real) if held_out is not None else {}
         if held_out is None or not self.groups:
+            asked, instead = (
+                (f"watch.patience: {params.patience}", "patience to 0")
+                if params.patience
+                else ("ema.length: auto", "length to a number")
+            )
             raise ParamsError(
-                f"train.*.watch.patience: {params.patience}, but no group has {params.least_real} validation images to "
-                "judge by; raise stratify.split.validation, lower watch.least_real or set patience to 0"
+                f"train.*.{asked}, but no group has {params.least_real} validation images to judge by; raise "
+                f"stratify.split.validation, lower watch.least_real or set {instead}"
             )
         self.held_out = held_out
         self.real: dict[str, NDArray[np.float64]] = {}

@@ -143,6 +143,12 @@ def test_small_strata_are_judged_together_by_skin_type_and_smaller_ones_not() ->
     }
     with pytest.raises(ParamsError, match=r"watch\.patience: 3, but no group has 12 validation images"):
         Judge(held_out, WatchParams(patience=3, least_real=12), lambda: pytest.fail("no features are needed to refuse"))
+    with pytest.raises(ParamsError) as refused:
+        Judge(None, WatchParams(least_real=12), lambda: pytest.fail("no features are needed to refuse"))
+    assert str(refused.value) == (
+        "train.*.ema.length: auto, but no group has 12 validation images to judge by; raise stratify.split.validation, "
+        "lower watch.least_real or set length to a number"
+    )
 
 
 class MeanColour:
