@@ -11,6 +11,8 @@ from schemas.section import Section, Share
 
 GeneratorName = Literal["diffusion", "gan", "dcgan", "stylegan2", "stable_diffusion"]
 
+OptimizerName = Literal["adamw", "muon"]
+
 LONGEST_AVERAGE: Final = 0.28
 """Of an average's profile; 0.2887 would be every step alike."""
 
@@ -111,6 +113,9 @@ class DiffusionParams(Section):
     gradient_checkpointing: bool = Field(False, description="compute activations twice to hold fewer: less memory")
     compile: bool = Field(
         False, description="torch.compile the network, which takes minutes; on CPU it needs gcc and mixed_precision no"
+    )
+    optimizer: OptimizerName = Field(
+        "adamw", description="muon: matrices by Muon at 5 times the rate, the rest by AdamW; learns more of an image"
     )
     learning_rate: float = Field(2e-4, gt=0)
     warmup_images: int = Field(500, ge=0)

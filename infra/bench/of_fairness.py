@@ -46,7 +46,7 @@ from schemas.words import FST_RANGE, FST_ROMAN, ITA_BANDS_DEG, LESION_SHORT, Mod
 IMAGES = int(os.environ.get("EQUIDERM_BENCH_IMAGES", "16000"))
 EACH = int(os.environ.get("EQUIDERM_BENCH_EACH", "96"))
 CHOSEN = os.environ.get("EQUIDERM_BENCH_ARMS", "").split(",")
-BATCH, RATE, LENGTH, SEED = 48, 6e-4, 0.1, 11
+BATCH, RATE, OPTIMIZER, LENGTH, SEED = 32, 6e-4, "muon", 0.1, 11
 TRAIN, HELD_OUT = 840, 120
 
 NO_WEIGHTS: dict[str, Any] = {"group_weights": {"use": False}}
@@ -84,7 +84,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         arms[name] = json.loads(kept.read_text(encoding="utf-8"))
     print(_table(arms, reference))
     return {
-        "images_seen": IMAGES, "batch": BATCH, "learning_rate": RATE, "training_phantoms": TRAIN, "each_fst": EACH,
+        "images_seen": IMAGES, "batch": BATCH, "optimizer": OPTIMIZER, "learning_rate": RATE,
+        "training_phantoms": TRAIN, "each_fst": EACH,
         "extractor": extractor.name, "kid_real_real": reference, "arms": arms, "claim": _beside_the_claim(arms),
     }  # fmt: skip
 
@@ -128,7 +129,7 @@ def _drawn(name: str, settings: dict[str, Any], conditions: list[Condition], fol
     start_from(recipe, data, "scratch")
     fairness = FairnessParams.model_validate({"group_weights": {"use": True}, **settings.get("params", {})})
     attach_fairness(recipe, fairness, data, held_out, SEED)
-    budget = Budget(IMAGES, BATCH, RATE, 1000, LENGTH, 50, 4000)
+    budget = Budget(IMAGES, BATCH, RATE, 1000, LENGTH, 50, 4000, optimizer=OPTIMIZER)
     run = fit(
         recipe, data, budget, seed=SEED, key=f"{name} {IMAGES}", state=folder / "state", mixed_precision="bf16",
         on_log=lambda row: print(name, json.dumps(row), flush=True), on_save=lambda _: None,

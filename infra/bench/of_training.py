@@ -37,6 +37,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from pipelines.generators.diffusion import SCHEDULE, TRAIN_STEPS, DiffusionRecipe
 from pipelines.generators.interface import Condition
 from pipelines.phantoms.scene import draw
+from pipelines.train.averages import TRACKED
 from pipelines.train.base import base_source
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.fairness import attach_fairness
@@ -110,7 +111,7 @@ def _ours(data: TrainingSet, held_out: TrainingSet) -> float:
     recipe, clock = _recipe(data), []
     attach_fairness(recipe, FairnessParams(), data, held_out, 0)
     every = WARM + STEPS
-    budget = Budget(every * BATCH, BATCH, RATE, 0, 1500, 1, every * BATCH)
+    budget = Budget(every * BATCH, BATCH, RATE, 0, TRACKED[-1], 1, every * BATCH)
     with tempfile.TemporaryDirectory() as folder:
         fit(
             recipe, data, budget, seed=0, key="bench", state=Path(folder), mixed_precision=PRECISION,

@@ -77,7 +77,7 @@ _BASE_CARD = """# Model card: the phantom base of {generator}
 | parameters | {parameters:,} |
 | resolution | {resolution} px |
 | trained on | {phantoms:,} phantoms (version {phantom_version}, seed {seed}), every FST and lesion alike |
-| images seen | {images:,}, batch {batch}, learning rate {learning_rate:g} |
+| images seen | {images:,}, batch {batch}, {optimizer} at learning rate {learning_rate:g} |
 | lesions | {lesions} |
 | licence | {licence}; no patient, no third party's pictures |
 

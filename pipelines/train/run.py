@@ -162,6 +162,7 @@ def _budget(own: GeneratorParams) -> Budget:
     return Budget(
         own.images, own.batch, own.learning_rate, warmup or 0,
         _length(own), own.log_every, own.sheet_every_images, betas=(0.0, 0.99) if warmup is None else (0.9, 0.99),
+        optimizer=own.optimizer if isinstance(own, DiffusionParams) else "adamw",
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def tiny_set() -> TrainingSet:
     return training_set(rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8), conditions, 0.5, "tiny")
 
 
-def train(name: str, state: Path, stop_after: int | None = None) -> Run:
+def train(name: str, state: Path, stop_after: int | None = None, budget: Budget = BUDGET) -> Run:
     """Train a tiny run; `stop_after` makes the loop die at that step, as a kill would."""
     torch.manual_seed(3)
     torch.set_num_threads(1)
@@ -61,7 +61,7 @@ def train(name: str, state: Path, stop_after: int | None = None) -> Run:
 
     recipe.step = step  # type: ignore[method-assign]
     return fit(
-        recipe, tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        recipe, tiny_set(), budget, seed=5, key="k", state=state, mixed_precision="no",
         on_log=lambda row: None, on_save=lambda run: None,
     )  # fmt: skip
 
