@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from schemas.section import Section, Share
 
-ADDED_LATER: Final = ("solver", "guidance_from", "guidance_every", "precision")
-"""Options that came when images had been made without them: at their defaults they are no part of an image's identity."""
+ADDED_LATER: Final[dict[str, Any]] = {
+    "solver": "dpmsolver++", "spacing": "uniform", "guidance_from": 0.0, "guidance_every": 1, "precision": "float32",
+}  # fmt: skip
+"""Options that came when images had been made without them, and what was done then: so they are no part of an identity."""
 
 
 class SamplerParams(Section):
@@ -19,6 +22,10 @@ class SamplerParams(Section):
         "dpmsolver++", description="unipc has no stochastic form: it needs stochastic: false"
     )
     steps: int = Field(12, ge=1, le=1000)
+    spacing: Literal["uniform", "karras"] = Field(
+        "uniform",
+        description="of the steps, in time or as EDM spaces noise: many where it is loudest, where the whole picture is decided",
+    )
     stochastic: bool = Field(True, description="fresh noise at every step (SDE-DPM-Solver++), from the image's own key")
     guidance_tone: float = Field(1.0, ge=0, description="1 is none")
     guidance_lesion: float = Field(2.0, ge=0, description="1 is none")
@@ -47,6 +54,10 @@ class SamplerParams(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return what tells an image of this sampler from one of another, JSON-able; see `ADDED_LATER`."""
-        default = SamplerParams()
-        said = {k: v for k, v in self.model_dump().items() if k not in ADDED_LATER or v != getattr(default, k)}
+        said = {k: v for k, v in self.model_dump().items() if k not in ADDED_LATER or v != ADDED_LATER[k]}
         return {"sampler": {"dpmsolver++": "dpmsolver++ 2m", "unipc": "unipc bh2 2"}[self.solver], **said}
+
+    @classmethod
+    def of(cls, identity: Mapping[str, Any]) -> SamplerParams:
+        """Return the sampler with that identity, which may say other things too."""
+        return cls(**ADDED_LATER | {k: v for k, v in identity.items() if k in cls.model_fields})

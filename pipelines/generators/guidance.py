@@ -2,15 +2,16 @@
 
 Sources: DPM-Solver++ 2M as ODE or SDE, Lu et al. (2022); UniPC of order 2 with B(h) = exp(h) - 1, Zhao et al. (2023);
 separate guidance scales, Brooks et al. (2023), on an interval, Kynkaanniemi et al. (2024); reuse of the guidance, as the
-CFG-Cache of Lv et al. (2024, FasterCache) reuses the difference of conditional and unconditional output between steps.
-We differ in guiding tone and lesion, in drawing the SDE's noise, too, from the key, in an interval in steps, not in noise
-levels, and in reusing the weighted sum of both differences as it is: FasterCache weighs its frequencies by time.
+CFG-Cache of Lv et al. (2024, FasterCache) reuses the difference of conditional and unconditional output between steps;
+steps spaced in noise, Karras et al. (2022, EDM). We differ in guiding tone and lesion, in drawing the SDE's noise, too, from
+the key, in an interval in steps, not in noise levels, in spacing steps below an infinite first sigma, and in reusing
+the weighted sum of both differences as it is: FasterCache weighs its frequencies by time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
@@ -19,6 +20,12 @@ from torch import Tensor
 from pipelines.generators.conditioning import without_lesion, without_tone
 from pipelines.generators.interface import key_noise
 from schemas.params import SamplerParams
+
+NOISIEST: Final = 70.0
+CLEANEST: Final = 0.05
+"""Span of sigma that the spacing `karras` covers: what is decided above 70 is nothing, below 0.05 less than a grey level."""
+
+_RHO: Final = 7.0
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A network: planes (n, c, h, w), one time step and condition codes (n, 4) to v or noise (n, c, h, w)."""
@@ -34,7 +41,7 @@ def draw_planes(
         schedule: options of diffusers' schedulers, as the network was trained.
     """
     solver = solver_of(schedule, sampler)
-    solver.set_timesteps(sampler.steps)
+    set_times(solver, sampler)
     noise = key_noise(keys, (1 + sampler.steps if sampler.stochastic else 1, *shape)).to(codes.device)
     state = noise[:, 0] * solver.init_noise_sigma
     guide = Guide(in_precision(predict, sampler), sampler, codes)
@@ -51,6 +58,39 @@ def solver_of(schedule: Mapping[str, Any], sampler: SamplerParams) -> Any:
         return UniPCMultistepScheduler(**schedule, solver_order=2, solver_type="bh2")
     algorithm = "sde-dpmsolver++" if sampler.stochastic else "dpmsolver++"
     return DPMSolverMultistepScheduler(**schedule, algorithm_type=algorithm, solver_order=2)
+
+
+def set_times(solver: Any, sampler: SamplerParams) -> None:
+    """Set the steps of a diffusers scheduler: evenly in time or, but for the first, as Karras et al. (2022) space them."""
+    solver.set_timesteps(sampler.steps)
+    if sampler.spacing == "karras":
+        times = karras_times(solver.alphas_cumprod, sampler.steps)
+        alpha = solver.alphas_cumprod[times]
+        # diffusers' own spacing of that name would spend a third of the steps above any noise that matters.
+        solver.timesteps = times
+        solver.sigmas = torch.cat([((1 - alpha) / alpha).sqrt(), torch.zeros(1)])
+
+
+def karras_times(alphas: Tensor, steps: int) -> Tensor:
+    """Return int64 time steps (steps,), falling: the last of the schedule, then evenly in sigma^(1/7) (EDM, equation 5).
+
+    sigma = sqrt((1 - alpha) / alpha) goes from `NOISIEST` to `CLEANEST`, as far as the schedule has them. At zero terminal
+    SNR the last time step is noise alone, and beyond the span.
+
+    Args:
+        alphas: the schedule's cumulative products (T,), falling.
+    """
+    known = ((1 - alphas.double()) / alphas.double()).sqrt()
+    last = len(known) - 1
+    noisiest, cleanest = (min(max(s, float(known[0])), float(known[-1])) for s in (NOISIEST, CLEANEST))
+    ends = noisiest ** (1 / _RHO), cleanest ** (1 / _RHO)
+    wanted = torch.linspace(ends[0], ends[1], max(steps - 1, 1), dtype=torch.float64) ** _RHO
+    nearest = (known.log()[:, None] - wanted.log()).abs().argmin(dim=0).tolist()
+    times = [last]
+    for number, time in enumerate(nearest[: steps - 1], 2):
+        # Each below the one before, and leaving room for those to come.
+        times.append(max(min(time, times[-1] - 1), steps - number))
+    return torch.tensor(times)
 
 
 def in_precision(predict: Predict, sampler: SamplerParams) -> Predict:

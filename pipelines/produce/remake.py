@@ -95,8 +95,7 @@ def _accepted(workspace: Workspace, image_id: str) -> AttemptRow:
 def _load(workspace: Workspace, row: AttemptRow, settings: dict[str, Any]) -> Generator:
     from pipelines.generators.registry import load_generator
 
-    known = {name: settings[name] for name in SamplerParams.model_fields if name in settings}
-    return load_generator(workspace.model(row.generator), SamplerParams(**known))
+    return load_generator(workspace.model(row.generator), SamplerParams.of(settings))
 
 
 def _kept(workspace: Workspace, image_id: str) -> np.ndarray[Any, np.dtype[np.uint8]]:

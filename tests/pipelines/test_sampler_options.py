@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import UniPCMultistepScheduler
+from diffusers import DDPMScheduler, UniPCMultistepScheduler
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_diffusers import recipe_on, saved, tiny_stable_diffusion
 from torch import Tensor
 
 from pipelines.generators.conditioning import encode, without_lesion
 from pipelines.generators.diffusion import SCHEDULE, DiffusionGenerator
-from pipelines.generators.guidance import draw_planes, guided, solver_of
+from pipelines.generators.guidance import CLEANEST, NOISIEST, draw_planes, guided, karras_times, solver_of
 from pipelines.generators.interface import Condition, key_noise
 from pipelines.generators.registry import BASE, load_generator
 from pipelines.imaging.tone import measure_ita
@@ -187,3 +189,33 @@ def test_bfloat16_is_for_the_network_alone_and_off_by_default() -> None:
     }  # fmt: skip
     difference = np.abs(images["float32"] - images["bfloat16"])
     assert 0 < difference.mean() < 3
+
+
+def test_steps_spaced_in_noise_begin_with_noise_alone_and_are_as_even_as_the_schedule_allows() -> None:
+    solver = solver_of(SCHEDULE, SamplerParams())
+    times = karras_times(solver.alphas_cumprod, 18)
+    assert times[0] == len(solver.alphas_cumprod) - 1
+    sigma = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()[times]
+    assert float(sigma[1]) == pytest.approx(NOISIEST, rel=0.1)
+    assert float(sigma[-1]) == pytest.approx(CLEANEST, rel=0.1)
+    gaps = -(sigma[1:] ** (1 / 7)).diff()
+    assert gaps.max() / gaps.min() < 1.6
+    # what a picture is filled with is decided between SNR 0.0002 and 0.02, where even steps in time leave a gap
+    assert ((sigma > 7) & (sigma < 71)).sum() >= 6
+
+
+@given(steps=st.integers(1, 1000), zero=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_spaced_steps_are_as_many_as_asked_and_fall(steps: int, zero: bool) -> None:
+    schedule: Any = DDPMScheduler(**{**SCHEDULE, "rescale_betas_zero_snr": zero})
+    times = karras_times(schedule.alphas_cumprod, steps)
+    assert len(times) == steps
+    assert (times.diff() < 0).all()
+    assert times.min() >= 0
+
+
+@pytest.mark.parametrize("options", [UNIPC, ODE])
+def test_spaced_steps_reach_the_ode_s_exact_solution_too(options: dict[str, Any]) -> None:
+    exact = MEAN + SPREAD * key_noise(keys(2), (1, 2, 4, 4))[:, 0]
+    found = drawn(gaussian_velocity, guidance_lesion=1, steps=24, spacing="karras", **options)
+    assert float((found - exact).abs().max()) < 0.03
