@@ -229,14 +229,11 @@ class DiffusionRecipe:
         return srgb.permute(0, 3, 1, 2) * 2 - 1, read
 
     def _weight(self, time: Tensor) -> Tensor:
-        """Return max(1, min(SNR, gamma)) / (SNR + 1): min-SNR weighting in terms of v, without its fall at high noise.
-
-        Min-SNR would give pure noise weight 0. But what fills a picture (its tone, a dermoscope's rim) is decided below
-        an SNR of 0.02, and a model that hardly learns there draws the mean of what there is.
-        """
+        """Return min(SNR, gamma) / (SNR + 1): min-SNR weighting in terms of v."""
         alpha = self.schedule.alphas_cumprod.to(time.device)[time]
         snr = alpha / (1 - alpha)
-        return snr.clamp(1, MIN_SNR_GAMMA) / (snr + 1)
+        # At zero terminal SNR min-SNR gives weight 0 to pure noise, where the picture's tone is decided: keep a floor.
+        return (snr.clamp_max(MIN_SNR_GAMMA) / (snr + 1)).clamp_min(0.05)
 
     def config(self) -> dict[str, Any]:
         about = {"generator": self.name, "resolution": self.resolution, "schedule": SCHEDULE}
