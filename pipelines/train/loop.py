@@ -146,6 +146,11 @@ def _schedule(budget: Budget, name: str, judged: bool) -> tuple[int, int, list[i
     return total, save_every, steps
 
 
+def _optimisers(recipe: Recipe, budget: Budget) -> list[torch.optim.Optimizer]:
+    how = budget.learning_rate, budget.betas
+    return [optimiser(budget.optimizer, recipe.net, group, *how) for group in recipe.parameter_groups()]
+
+
 def _finished(
     run: Run, watcher: Watch, data: TrainingSet, budget: Budget, accelerator: Accelerator,
     on_save: Callable[[Run], Seen | None],
