@@ -23,12 +23,12 @@ class SamplerParams(Section):
     )
     steps: int = Field(12, ge=1, le=1000)
     spacing: Literal["uniform", "karras"] = Field(
-        "uniform",
+        "karras",
         description="of the steps, in time or as EDM spaces noise: many where it is loudest, where the whole picture is decided",
     )
     stochastic: bool = Field(True, description="fresh noise at every step (SDE-DPM-Solver++), from the image's own key")
     guidance_tone: float = Field(1.0, ge=0, description="1 is none")
-    guidance_lesion: float = Field(2.0, ge=0, description="1 is none")
+    guidance_lesion: float = Field(1.5, ge=0, description="1 is none")
     guidance_from: Share = Field(0.0, description="share of the steps, from the noisy end, before guidance begins")
     guidance_until: Share = Field(
         0.8, description="share of the steps, from the noisy end, after which none are guided"

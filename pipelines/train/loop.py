@@ -96,10 +96,7 @@ def fit(
     run = Run(recipe, averages, averages.nearest(budget.ema_length), snapshots)
     watcher = Watch(recipe.name, watch, budget.images)
     wrapped = prepared(recipe, accelerator)  # before the optimisers: sharding replaces parameters
-    optimisers = [
-        optimiser(budget.optimizer, recipe.net, p, budget.learning_rate, budget.betas)
-        for p in recipe.parameter_groups()
-    ]
+    optimisers = _optimisers(recipe, budget)
     parts = {"net": net, "averages": averages, "watch": watcher}
     run.step, run.records = load_state(state, key, parts, optimisers)
     meter = _Meter(run.step)
