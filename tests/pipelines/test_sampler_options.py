@@ -72,7 +72,7 @@ def test_the_solvers_reach_the_ode_s_exact_solution(options: dict[str, Any]) -> 
     # terminal SNR that is the noise itself: the solution is MEAN + SPREAD x noise.
     exact = MEAN + SPREAD * key_noise(keys(2), (1, 2, 4, 4))[:, 0]
     errors = [
-        float((drawn(gaussian_velocity, guidance_lesion=1, steps=n, **options) - exact).abs().max())
+        float((drawn(gaussian_velocity, guidance_lesion=1, steps=n, spacing="uniform", **options) - exact).abs().max())
         for n in (6, 12, 24, 48)
     ]
     assert max(errors[2:]) < errors[1] < errors[0]
@@ -80,7 +80,7 @@ def test_the_solvers_reach_the_ode_s_exact_solution(options: dict[str, Any]) -> 
 
 
 def test_unipc_is_diffusers_own_loop_with_the_same_network() -> None:
-    sampler = SamplerParams(steps=5, guidance_until=1.0, **UNIPC)
+    sampler = SamplerParams(steps=5, spacing="uniform", guidance_lesion=2.0, guidance_until=1.0, **UNIPC)
     generator = DiffusionGenerator(BASE / "diffusion", sampler)
     codes = encode(asked(20.0, 4, 2))
     scheduler: Any = UniPCMultistepScheduler(**SCHEDULE, solver_order=2)
