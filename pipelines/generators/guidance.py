@@ -66,30 +66,30 @@ def set_times(solver: Any, sampler: SamplerParams) -> None:
     if sampler.spacing == "karras":
         times = karras_times(solver.alphas_cumprod, sampler.steps)
         alpha = solver.alphas_cumprod[times]
-        # diffusers' own spacing of that name would spend a third of the steps above any noise that matters.
+        # diffusers' own spacing of that name would spend half of 12 steps above any noise that matters.
         solver.timesteps = times
         solver.sigmas = torch.cat([((1 - alpha) / alpha).sqrt(), torch.zeros(1)])
 
 
 def karras_times(alphas: Tensor, steps: int) -> Tensor:
-    """Return int64 time steps (steps,), falling: the last of the schedule, then evenly in sigma^(1/7) (EDM, equation 5).
+    """Return int64 time steps (steps,), falling, evenly in sigma^(1/7) (EDM, equation 5), sigma = sqrt((1 - alpha) / alpha).
 
-    sigma = sqrt((1 - alpha) / alpha) goes from `NOISIEST` to `CLEANEST`, as far as the schedule has them. At zero terminal
-    SNR the last time step is noise alone, and beyond the span.
+    From `NOISIEST` to `CLEANEST`, as far as the schedule has them. A schedule that ends noisier, as at zero terminal SNR,
+    begins with its last time step, which is noise alone.
 
     Args:
         alphas: the schedule's cumulative products (T,), falling.
     """
     known = ((1 - alphas.double()) / alphas.double()).sqrt()
     last = len(known) - 1
+    times = [last] if float(known[-1]) > NOISIEST else []
     noisiest, cleanest = (min(max(s, float(known[0])), float(known[-1])) for s in (NOISIEST, CLEANEST))
     ends = noisiest ** (1 / _RHO), cleanest ** (1 / _RHO)
-    wanted = torch.linspace(ends[0], ends[1], max(steps - 1, 1), dtype=torch.float64) ** _RHO
-    nearest = (known.log()[:, None] - wanted.log()).abs().argmin(dim=0).tolist()
-    times = [last]
-    for number, time in enumerate(nearest[: steps - 1], 2):
+    wanted = torch.linspace(ends[0], ends[1], steps - len(times), dtype=torch.float64) ** _RHO
+    for time in (known.log()[:, None] - wanted.log()).abs().argmin(dim=0).tolist():
         # Each below the one before, and leaving room for those to come.
-        times.append(max(min(time, times[-1] - 1), steps - number))
+        before = times[-1] if times else last + 1
+        times.append(max(min(time, before - 1), steps - len(times) - 1))
     return torch.tensor(times)
 
 

@@ -64,8 +64,9 @@ USUAL: dict[str, dict[str, Any]] = {
         "save_every": 20_000,
     },
 }
-"""What the shipped diffusion base was made with, and the gan but for its average, which was exponential (half-life 5,000
-images: see its card); for the others, a place to start."""
+"""What the shipped diffusion base was made with (its average was chosen by the default sampler of then: even steps, lesion
+guidance 2), and the gan but for its average, which was exponential (half-life 5,000 images: see its card); for the
+others, a place to start."""
 
 JUDGED = WatchParams(images=96, least_real=40)
 """The length of a base's average is chosen by KID of 96 samples of each FST to the 80 phantoms of it held out."""

@@ -214,6 +214,17 @@ def test_spaced_steps_are_as_many_as_asked_and_fall(steps: int, zero: bool) -> N
     assert times.min() >= 0
 
 
+def test_a_schedule_that_ends_below_the_span_wastes_no_step_on_its_noisy_end() -> None:
+    schedule: Any = DDPMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+    )  # Stable Diffusion's
+    sigma = ((1 - schedule.alphas_cumprod) / schedule.alphas_cumprod).sqrt()
+    times = karras_times(schedule.alphas_cumprod, 12)
+    assert times[0] == len(sigma) - 1
+    gaps = -(sigma[times] ** (1 / 7)).diff()
+    assert gaps.max() / gaps.min() < 1.05
+
+
 @pytest.mark.parametrize("options", [UNIPC, ODE])
 def test_spaced_steps_reach_the_ode_s_exact_solution_too(options: dict[str, Any]) -> None:
     exact = MEAN + SPREAD * key_noise(keys(2), (1, 2, 4, 4))[:, 0]

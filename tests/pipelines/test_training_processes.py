@@ -108,15 +108,21 @@ import sys, torch
 sys.path[:0] = [{tests!r}]
 import test_training as t
 from accelerate import PartialState
-run = t.train("{name}", __import__("pathlib").Path(sys.argv[1]) / "state")
+from dataclasses import replace
+budget = replace(t.BUDGET, optimizer="{optimizer}")
+run = t.train("{name}", __import__("pathlib").Path(sys.argv[1]) / "state", budget=budget)
 torch.save({{k: v for k, v in run.recipe.net.state_dict().items()}}, f"{{sys.argv[1]}}/{{PartialState().process_index}}.pt")
 """
 
 
-@pytest.mark.parametrize("name", ["diffusion", "gan", "dcgan", "stylegan2"])
-def test_both_processes_end_with_equal_weights(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [("diffusion", "adamw"), ("diffusion", "muon"), ("gan", "adamw"), ("dcgan", "adamw"), ("stylegan2", "adamw")],
+)
+def test_both_processes_end_with_equal_weights(name: str, optimizer: str, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
-    script.write_text(_RANKS.format(tests=str(Path(__file__).parent), name=name), encoding="utf-8")
+    code = _RANKS.format(tests=str(Path(__file__).parent), name=name, optimizer=optimizer)
+    script.write_text(code, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
     env = {**os.environ, "ACCELERATE_USE_CPU": "true"}
     subprocess.run([*command, str(tmp_path)], check=True, env=env, timeout=240, capture_output=True)
