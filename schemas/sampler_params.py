@@ -11,6 +11,7 @@ from schemas.section import Section, Share
 
 ADDED_LATER: Final[dict[str, Any]] = {
     "solver": "dpmsolver++", "spacing": "uniform", "guidance_from": 0.0, "guidance_every": 1, "precision": "float32",
+    "autoguidance": 1.0,
 }  # fmt: skip
 """Options that came when images had been made without them, and what was done then: so they are no part of an identity."""
 
@@ -36,6 +37,9 @@ class SamplerParams(Section):
     guidance_every: int = Field(
         1, ge=1, le=1000, description="guided steps a computed guidance serves; above 1 it is reused, which is quicker"
     )
+    autoguidance: float = Field(
+        1.5, ge=1, description="away from the checkpoint's guiding network, at every step, if it has one; 1 is none"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the network's passes; bfloat16 is quicker where the machine has it"
     )
@@ -52,9 +56,14 @@ class SamplerParams(Section):
             )
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """Return what tells an image of this sampler from one of another, JSON-able; see `ADDED_LATER`."""
-        said = {k: v for k, v in self.model_dump().items() if k not in ADDED_LATER or v != ADDED_LATER[k]}
+    def identity(self, guiding: bool) -> dict[str, Any]:
+        """Return what tells an image of this sampler from one of another, JSON-able; see `ADDED_LATER`.
+
+        Args:
+            guiding: whether the checkpoint has a guiding network; without one there is no autoguidance.
+        """
+        done = self if guiding else self.model_copy(update={"autoguidance": 1.0})
+        said = {k: v for k, v in done.model_dump().items() if k not in ADDED_LATER or v != ADDED_LATER[k]}
         return {"sampler": {"dpmsolver++": "dpmsolver++ 2m", "unipc": "unipc bh2 2"}[self.solver], **said}
 
     @classmethod

@@ -123,6 +123,10 @@ class DiffusionParams(Section):
     dropout: LossWeights = LossWeights()
     fairness: FairnessParams = FairnessParams()
     watch: WatchParams = WatchParams()
+    guiding: bool = Field(
+        True,
+        description="a quarter as large a network learns along, for produce.sampler.autoguidance: half again the time",
+    )
     mixed_precision: Literal["no", "bf16"] = "bf16"
     start: Literal["base", "scratch"] = "base"
     log_every: int = Field(10, ge=1, description="steps")

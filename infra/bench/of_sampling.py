@@ -33,6 +33,7 @@ from schemas.words import Modality
 IMAGES = 96
 REAL = 960
 STEPS = 50
+SCALE = 1.5
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -92,10 +93,9 @@ def _plain(generator: DiffusionGenerator, conditions: list[Condition], keys: lis
     codes = encode(conditions)
     both = torch.cat([without_lesion(codes), codes])
     state = key_noise(keys, (PLANES, side, side))
-    scale = generator.sampler.guidance_lesion
     for step in scheduler.timesteps:
         without, with_ = generator._velocity(state.repeat(2, 1, 1, 1), step, both).chunk(2)
-        state = scheduler.step(without + scale * (with_ - without), step, state).prev_sample
+        state = scheduler.step(without + SCALE * (with_ - without), step, state).prev_sample
     return np.asarray(generator._space.decode(state).numpy())
 
 

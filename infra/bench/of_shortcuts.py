@@ -57,7 +57,9 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
     "guided until 0.8": {**_LONG, "guidance_until": 0.8},
     "guided 0.2 to 0.6": {**_LONG, "guidance_from": 0.2, "guidance_until": 0.6},
     "guidance every 2": {**_LONG, "guidance_every": 2},
+    "without autoguidance": {**_LONG, "autoguidance": 1.0},
     "default": {},
+    "default without autoguidance": {"autoguidance": 1.0},
 }
 
 

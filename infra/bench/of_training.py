@@ -101,7 +101,8 @@ def _phantoms(start: int, count: int) -> TrainingSet:
 
 def _recipe(data: TrainingSet) -> DiffusionRecipe:
     torch.manual_seed(0)
-    recipe = DiffusionRecipe(DiffusionParams(mixed_precision=PRECISION), data.resolution)
+    # diffusers' loop trains no second network
+    recipe = DiffusionRecipe(DiffusionParams(mixed_precision=PRECISION, guiding=False), data.resolution)
     start_from(recipe, data, "base")
     return recipe
 

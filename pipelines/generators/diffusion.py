@@ -2,7 +2,8 @@
 
 Sources: v-prediction, Salimans & Ho (2022); zero terminal SNR and trailing time steps, Lin et al. (2024), without which
 dark pictures drift to mid-grey; min-SNR weighting (gamma 5), Hang et al. (2023). We differ in weighting coefficients by
-the root of their scale so that tone counts more than grain. Sampling is in guidance.py.
+the root of their scale so that tone counts more than grain. Sampling is in guidance.py; the network that guides it
+(autoguidance) learns here, from the same noised images.
 """
 
 from __future__ import annotations
@@ -14,29 +15,21 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers import DDPMScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.compiling import compiled
-from pipelines.generators.conditioning import Conditioner, drop, encode
+from pipelines.generators.conditioning import drop, encode
+from pipelines.generators.denoiser import GUIDING_WIDTHS, attend_for_training, denoiser_in
 from pipelines.generators.fairness import Fairness
-from pipelines.generators.guidance import draw_planes, guided
+from pipelines.generators.guidance import Predict, draw_planes
 from pipelines.generators.interface import Condition, Step
 from pipelines.generators.parts import in_parts, learn
-from pipelines.generators.space import Space, configured_space, recorded_space, space_config
-from schemas.errors import ParamsError
+from pipelines.generators.space import configured_space, recorded_space, space_config
 from schemas.params import SamplerParams
 from schemas.train_params import DiffusionParams
-
-WIDTH: Final = 64
-SMALLEST: Final = 4
-"""The network halves planes twice, so their sides are multiples of this."""
-
-EXPLICIT_TOKENS: Final = 256
-"""Longest sequence attended to by plain matrix products in training: see `_attend_for_training`."""
 
 TRAIN_STEPS: Final = 1000
 MIN_SNR_GAMMA: Final = 5.0
@@ -49,60 +42,6 @@ SCHEDULE: Final[dict[str, Any]] = {
     "timestep_spacing": "trailing",
     "rescale_betas_zero_snr": True,
 }
-
-
-class Denoiser(nn.Module):
-    """The network: predicts v from noisy planes, time and conditions."""
-
-    def __init__(self, planes: int, side: int) -> None:
-        super().__init__()
-        self.conditioner = Conditioner(WIDTH)
-        self.unet: Any = UNet2DConditionModel(
-            sample_size=side,
-            in_channels=planes,
-            out_channels=planes,
-            block_out_channels=(64, 96, 128),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=WIDTH,
-            attention_head_dim=8,
-            norm_num_groups=16,
-            class_embed_type="projection",
-            projection_class_embeddings_input_dim=WIDTH,
-        )
-
-    def forward(self, noisy: Tensor, time: Tensor, codes: Tensor) -> Tensor:
-        """Return v (n, c, h, w) for noisy planes (n, c, h, w), time steps (n,) and condition codes (n, 4)."""
-        tokens, pooled = self.conditioner(codes)
-        predicted: Tensor = self.unet(noisy, time, encoder_hidden_states=tokens, class_labels=pooled).sample
-        return predicted
-
-
-def denoiser_in(space: Space, resolution: int) -> Denoiser:
-    """Return an untrained network for pictures of `resolution` px in a space.
-
-    Raises:
-        ParamsError: the sides of the planes cannot be halved as often as the network does.
-    """
-    multiple = space.reduction * SMALLEST
-    if resolution % multiple:
-        raise ParamsError(
-            f"ingest.resolution: got {resolution} px; diffusion in this space needs a multiple of {multiple} "
-            f"(planes are {space.reduction} times smaller); use {max(1, round(resolution / multiple)) * multiple}"
-        )
-    return Denoiser(space.channels, resolution // space.reduction)
-
-
-def _attend_for_training(denoiser: Denoiser, mixed_precision: str) -> None:
-    """Let a denoiser on CPU in bf16 attend by plain matrix products: torch's fused attention is slow backwards there.
-
-    Measured, forwards and backwards together: 4.5 times as fast at 64 tokens, 1.06 at 256, 0.6 at 1,024; in float32 the
-    fused one wins from 64 on. The function computed is the same but for rounding, so samplers need not know.
-    """
-    tokens = (denoiser.unet.config.sample_size // 2) ** 2
-    if mixed_precision == "bf16" and tokens <= EXPLICIT_TOKENS and not torch.cuda.is_available():
-        denoiser.unet.set_attn_processor(AttnProcessor())
 
 
 @dataclass(frozen=True)
@@ -133,21 +72,49 @@ class DiffusionRecipe:
         self.params = params
         self.resolution = resolution
         self.space = configured_space(params)
-        self.exported = ("denoiser", params.space)
         denoiser = denoiser_in(self.space, resolution)
-        _attend_for_training(denoiser, params.mixed_precision)
         if params.gradient_checkpointing:
             denoiser.unet.enable_gradient_checkpointing()
         if params.compile:
             compiled(denoiser.unet, "train.diffusion.compile", params.mixed_precision)
-        self.net = nn.ModuleDict({"denoiser": denoiser, params.space: self.space})
+        networks = {"denoiser": denoiser}
+        if params.guiding:
+            networks["guiding"] = denoiser_in(self.space, resolution, GUIDING_WIDTHS)
+        for network in networks.values():
+            attend_for_training(network, params.mixed_precision)
+        self.learned = tuple(networks)
+        self.net = nn.ModuleDict({**networks, params.space: self.space})
+        self.exported = (*self.learned, params.space)
         self.schedule: Any = DDPMScheduler(**SCHEDULE)
 
+    def learn_only(self, network: str) -> None:
+        """Let only the network of that name learn; the rest stays as it is."""
+        self.learned = (network,)
+
     def parameter_groups(self) -> list[list[nn.Parameter]]:
-        return [list(self.net["denoiser"].parameters())]
+        return [list(self.net[name].parameters()) for name in self.learned]
 
     def step(self, context: Step) -> dict[str, float]:
-        batch, fairness = self._noised(context), self._fairness
+        batch = self._noised(context)
+        said = self._learn_denoiser(context, batch) if "denoiser" in self.learned else {}
+        return {**said, "guiding": self._learn_guiding(context, batch)} if "guiding" in self.learned else said
+
+    def _learn_guiding(self, context: Step, batch: _Noised) -> float:
+        """Let the guiding network learn from the same images, unjudged, and return its mean squared error."""
+        weight, n, seen = self._weight(batch.time), len(batch.time), []
+
+        def share(part: Tensor) -> Tensor:
+            errors = self._errors(self._predicted("guiding", context, batch, part), batch, part)
+            seen.append(errors.detach())
+            return (errors * weight[part]).sum() / n
+
+        place = self.learned.index("guiding")
+        parts = in_parts(n, self.params.accumulate, batch.time.device)
+        learn(context, "guiding", place, self.parameter_groups()[place], parts, share)
+        return float(torch.cat(seen).mean())
+
+    def _learn_denoiser(self, context: Step, batch: _Noised) -> dict[str, float]:
+        fairness = self._fairness
         n = len(batch.time)
         parts = in_parts(n, self.params.accumulate, batch.time.device)
         at_once = len(parts) == 1
@@ -165,7 +132,8 @@ class DiffusionRecipe:
             loss = (outcome.errors * weight[part]).sum() / n
             return loss if slope is None else loss + (outcome.reading * slope).sum()
 
-        learn(context, "denoiser", self.parameter_groups()[0], parts, share)
+        place = self.learned.index("denoiser")
+        learn(context, "denoiser", place, self.parameter_groups()[place], parts, share)
         errors = torch.cat(seen)
         if not ahead and fairness is not None:
             fairness.weights(errors, batch.time / TRAIN_STEPS, context)  # all 1, but it keeps the record of strata
@@ -188,16 +156,24 @@ class DiffusionRecipe:
 
     def _outcome(self, context: Step, batch: _Noised, part: Tensor) -> _Outcome:
         """Run the network on the images at positions `part`."""
-        noisy, time = batch.noisy[part], batch.time[part]
-        with context.backend.autocast():
-            predicted = context.wrapped["denoiser"](noisy, time, batch.codes[part])
-        error = (predicted.float() - batch.velocity[part]) ** 2
-        errors = (error * self.space.importance()[:, None, None]).mean(dim=(1, 2, 3))
+        predicted = self._predicted("denoiser", context, batch, part)
+        errors = self._errors(predicted, batch, part)
         fairness = self._fairness
         if fairness is None or fairness.tone is None:
             return _Outcome(errors, errors.new_zeros(()))
-        planes, read = self._clean_pictures(noisy, predicted.float(), time, fairness.tone.params.least_snr)
+        noisy, time = batch.noisy[part], batch.time[part]
+        planes, read = self._clean_pictures(noisy, predicted, time, fairness.tone.params.least_snr)
         return _Outcome(errors, fairness.tone.read(planes, context.fst[part][read]))
+
+    def _predicted(self, network: str, context: Step, batch: _Noised, part: Tensor) -> Tensor:
+        with context.backend.autocast():
+            predicted: Tensor = context.wrapped[network](batch.noisy[part], batch.time[part], batch.codes[part])
+        return predicted.float()
+
+    def _errors(self, predicted: Tensor, batch: _Noised, part: Tensor) -> Tensor:
+        """Return each image's squared error (k,), coarse planes counting more."""
+        error = (predicted - batch.velocity[part]) ** 2
+        return (error * self.space.importance()[:, None, None]).mean(dim=(1, 2, 3))
 
     def _judged(self, context: Step, batch: _Noised, ahead: list[_Outcome]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return each image's loss weight (n,), the derivative of the tone term by its reading, and the KL."""
@@ -237,6 +213,7 @@ class DiffusionRecipe:
 
     def config(self) -> dict[str, Any]:
         about = {"generator": self.name, "resolution": self.resolution, "schedule": SCHEDULE}
+        about["guiding_widths"] = list(GUIDING_WIDTHS) if self.params.guiding else None
         return {**about, **space_config(self.params)}
 
 
@@ -249,26 +226,32 @@ class DiffusionGenerator:
         checkpoint = load_checkpoint(folder, self.name)
         self.resolution: int = checkpoint.config["resolution"]
         self.checkpoint_sha256 = checkpoint.sha256
-        self.settings = sampler.identity()
+        widths = checkpoint.config.get("guiding_widths")
+        self.settings = sampler.identity(guiding=widths is not None)
         if autoencoder := checkpoint.config.get("autoencoder"):
             self.settings["autoencoder"] = autoencoder["sha256"]
         self.sampler = sampler
         name, self._space = recorded_space(checkpoint.config, folder)
-        net = nn.ModuleDict({"denoiser": denoiser_in(self._space, self.resolution), name: self._space})
+        networks = {"denoiser": denoiser_in(self._space, self.resolution)}
+        if widths is not None:
+            networks["guiding"] = denoiser_in(self._space, self.resolution, widths)
+        net = nn.ModuleDict({**networks, name: self._space})
         checkpoint.load_into(net)
         self._net = net.eval()
+        self._velocity = self._predictor("denoiser")
+        self._guiding = self._predictor("guiding") if widths is not None else None
 
     @torch.inference_mode()
     def sample(self, conditions: Sequence[Condition], keys: Sequence[str]) -> NDArray[np.uint8]:
-        """Return images; see `Generator.sample`. Up to three network passes a step, by the guidance asked for."""
+        """Return images; see `Generator.sample`. Up to four network passes a step, by the guidance asked for."""
         side = self.resolution // self._space.reduction
         shape = (self._space.channels, side, side)
-        state = draw_planes(self._velocity, SCHEDULE, self.sampler, encode(conditions), keys, shape)
+        state = draw_planes(self._velocity, SCHEDULE, self.sampler, encode(conditions), keys, shape, self._guiding)
         return np.asarray(self._space.decode(state).numpy())
 
-    def _velocity(self, state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
-        predicted: Tensor = self._net["denoiser"](state, time.expand(len(state)), codes)
-        return predicted
+    def _predictor(self, network: str) -> Predict:
+        def predict(state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
+            predicted: Tensor = self._net[network](state, time.expand(len(state)), codes)
+            return predicted
 
-    def _guided(self, state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
-        return guided(self._velocity, self.sampler, state, time, codes)
+        return predict

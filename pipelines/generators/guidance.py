@@ -1,11 +1,13 @@
 """Sampling of the diffusion generators: a solver with noise from each image's key, and two guidance scales.
 
 Sources: DPM-Solver++ 2M as ODE or SDE, Lu et al. (2022); UniPC of order 2 with B(h) = exp(h) - 1, Zhao et al. (2023);
-separate guidance scales, Brooks et al. (2023), on an interval, Kynkaanniemi et al. (2024); reuse of the guidance, as the
-CFG-Cache of Lv et al. (2024, FasterCache) reuses the difference of conditional and unconditional output between steps;
-steps spaced in noise, Karras et al. (2022, EDM). We differ in guiding tone and lesion, in drawing the SDE's noise, too, from
-the key, in an interval in steps, not in noise levels, in spacing steps below an infinite first sigma, and in reusing
-the weighted sum of both differences as it is: FasterCache weighs its frequencies by time.
+separate guidance scales, Brooks et al. (2023), on an interval, Kynkaanniemi et al. (2024); autoguidance, away from a weaker
+network given the same conditions, Karras et al. (2024), "Guiding a Diffusion Model with a Bad Version of Itself"; reuse of
+the guidance, as the CFG-Cache of Lv et al. (2024, FasterCache) reuses the difference of conditional and unconditional
+output between steps; steps spaced in noise, Karras et al. (2022, EDM). We differ in guiding tone and lesion, in drawing the
+SDE's noise, too, from the key, in an interval in steps, not in noise levels, in spacing steps below an infinite first sigma,
+in reusing the weighted sum of both differences as it is, where FasterCache weighs its frequencies by time, and in a
+guiding network that is smaller but learns as long.
 """
 
 from __future__ import annotations
@@ -33,18 +35,20 @@ Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def draw_planes(
     predict: Predict, schedule: Mapping[str, Any], sampler: SamplerParams, codes: Tensor, keys: Sequence[str],
-    shape: tuple[int, ...],
+    shape: tuple[int, ...], guiding: Predict | None = None,
 ) -> Tensor:  # fmt: skip
     """Return planes (n, *shape) drawn for condition codes (n, 4) from the noise of `keys`, on the codes' device.
 
     Args:
         schedule: options of diffusers' schedulers, as the network was trained.
+        guiding: the checkpoint's guiding network, if it has one.
     """
     solver = solver_of(schedule, sampler)
     set_times(solver, sampler)
     noise = key_noise(keys, (1 + sampler.steps if sampler.stochastic else 1, *shape)).to(codes.device)
     state = noise[:, 0] * solver.init_noise_sigma
-    guide = Guide(in_precision(predict, sampler), sampler, codes)
+    weaker = in_precision(guiding, sampler) if guiding is not None else None
+    guide = Guide(in_precision(predict, sampler), sampler, codes, weaker)
     for number, time in enumerate(solver.timesteps):
         predicted = guide(number, state, time)
         fresh = {"variance_noise": noise[:, 1 + number]} if sampler.stochastic else {}
@@ -114,26 +118,36 @@ class Guide:
 
     Guided are the steps from round(steps x guidance_from) to before round(steps x guidance_until). On every
     `guidance_every`-th of them, the first included, the difference to the unguided prediction is computed; on the others
-    it is added as it was: one network pass instead of two or three.
+    it is added as it was: one network pass instead of two or three. Autoguidance is computed at every step.
     """
 
-    def __init__(self, predict: Predict, sampler: SamplerParams, codes: Tensor) -> None:
+    def __init__(self, predict: Predict, sampler: SamplerParams, codes: Tensor, guiding: Predict | None = None) -> None:
         self._predict, self._sampler, self._codes = predict, sampler, codes
         first, end = (round(sampler.steps * share) for share in (sampler.guidance_from, sampler.guidance_until))
         self._guided = range(first, end)
         self._difference: Tensor | None = None
+        self._guiding = guiding if sampler.autoguidance > 1 else None
 
     def __call__(self, number: int, state: Tensor, time: Tensor) -> Tensor:
         """Return v or noise (n, c, h, w) at step `number` (from 0) for planes of that shape."""
-        if number not in self._guided:
-            return self._predict(state, time, self._codes)
-        every = self._sampler.guidance_every
-        if every == 1:
+        if self._guiding is None and number in self._guided and self._sampler.guidance_every == 1:
+            # The same sum in the order it always had: images made before are made again bit for bit.
             return guided(self._predict, self._sampler, state, time, self._codes)
-        if (number - self._guided.start) % every and self._difference is not None:
-            return self._predict(state, time, self._codes) + self._difference
+        plain, difference = self._plain_and_difference(number, state, time)
+        if self._guiding is not None:
+            away = plain - self._guiding(state, time, self._codes)
+            plain = plain + (self._sampler.autoguidance - 1) * away
+        return plain if difference is None else plain + difference
+
+    def _plain_and_difference(self, number: int, state: Tensor, time: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the network's own prediction, and what the guidance of tone and lesion adds to it, if anything."""
+        if number not in self._guided:
+            return self._predict(state, time, self._codes), None
+        reused = (number - self._guided.start) % self._sampler.guidance_every > 0
+        if reused and self._difference is not None:
+            return self._predict(state, time, self._codes), self._difference
         plain, self._difference = plain_and_difference(self._predict, self._sampler, state, time, self._codes)
-        return plain + self._difference
+        return plain, self._difference
 
 
 def guided(predict: Predict, sampler: SamplerParams, state: Tensor, time: Tensor, codes: Tensor) -> Tensor:

@@ -17,13 +17,14 @@ def in_parts(n: int, parts: int, device: torch.device) -> Sequence[Tensor]:
 
 
 def learn(
-    context: Step, child: str, parameters: Sequence[nn.Parameter], parts: Sequence[Tensor],
+    context: Step, child: str, optimiser: int, parameters: Sequence[nn.Parameter], parts: Sequence[Tensor],
     share: Callable[[Tensor], Tensor],
 ) -> None:  # fmt: skip
-    """Take one step of the first optimiser; the gradient is the sum of the parts', clipped to a norm of 1 as a whole.
+    """Take one step of an optimiser; the gradient is the sum of the parts', clipped to a norm of 1 as a whole.
 
     Args:
         child: the child of the recipe's network that `share` runs; processes exchange its gradient with the last part.
+        optimiser: its place in `context.optimisers`.
         share: from a part's positions (k,) to its share of the batch's loss; the shares sum to the loss.
     """
     for number, part in enumerate(parts, 1):
@@ -31,5 +32,5 @@ def learn(
         with alone:
             context.backend.backward(share(part))
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    context.optimisers[0].step()
-    context.optimisers[0].zero_grad(set_to_none=True)
+    context.optimisers[optimiser].step()
+    context.optimisers[optimiser].zero_grad(set_to_none=True)

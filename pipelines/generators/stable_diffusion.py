@@ -133,7 +133,7 @@ class StableDiffusionRecipe:
             total["mse"] += float(error.sum()) / n
             return loss.sum() / n
 
-        learn(context, "denoiser", self.parameter_groups()[0], in_parts(n, self.params.accumulate, device), share)
+        learn(context, "denoiser", 0, self.parameter_groups()[0], in_parts(n, self.params.accumulate, device), share)
         return total
 
     def _losses(
@@ -183,7 +183,7 @@ class StableDiffusionGenerator:
         recorded = PretrainedParams(**config["base"])
         self.resolution: int = config["resolution"]
         self.checkpoint_sha256 = checkpoint.sha256
-        self.settings = {"base": recorded.sha256, **sampler.identity()}
+        self.settings = {"base": recorded.sha256, **sampler.identity(guiding=False)}
         self.sampler = sampler
         base = open_pretrained(recorded, f"{folder}: made for the base {recorded.name}", CheckpointError)
         _check_side(base, self.resolution, CheckpointError)

@@ -1,8 +1,9 @@
 """Make the phantom base that every build starts from: `python -m pipelines.train.base diffusion --help`.
 
-Run rarely. It draws phantoms balanced over FST x lesion (no patient, no licence), trains one generator on them from
-scratch, and writes float16 weights, config, loss log and sheets to pipelines/generators/base/<generator>/. A base has
-seen every stratum of the phantoms: an experiment on phantoms that starts from it is not an experiment about scarcity.
+Run rarely. It draws phantoms balanced over FST x lesion (no patient, no licence), trains one generator on them, from
+scratch or from a base made before (`--start`), and writes float16 weights, config, loss log and sheets to
+pipelines/generators/base/<generator>/. A base has seen every stratum of the phantoms: an experiment on phantoms that
+starts from it is not an experiment about scarcity.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from pipelines.generators.checkpoint import save_checkpoint
+from pipelines.generators.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.generators.interface import Condition, Recipe
 from pipelines.generators.registry import BASE, entry
 from pipelines.generators.space import Space
@@ -34,6 +35,7 @@ from pipelines.train.fairness import NAME as FAIRNESS
 from pipelines.train.fairness import attach_fairness
 from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.observer import Observer
+from pipelines.train.run import go_on_from
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions
 from schemas.source_params import PhantomSource
 from schemas.table import write_table
@@ -52,9 +54,26 @@ USUAL: dict[str, dict[str, Any]] = {
         "length": "auto",
         "optimizer": "muon",
         "save_every": 12_000,
+        "decay_from": 0.7,
     },
-    "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "length": 0.1, "optimizer": "adamw", "save_every": 20_000},
-    "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "length": 0.1, "optimizer": "adamw", "save_every": 20_000},
+    "gan": {
+        "images": 76_800,
+        "batch": 24,
+        "rate": 2e-4,
+        "length": 0.1,
+        "optimizer": "adamw",
+        "save_every": 20_000,
+        "decay_from": 0.7,
+    },
+    "dcgan": {
+        "images": 200_000,
+        "batch": 32,
+        "rate": 2e-4,
+        "length": 0.1,
+        "optimizer": "adamw",
+        "save_every": 20_000,
+        "decay_from": 0.7,
+    },
     "stylegan2": {
         "images": 200_000,
         "batch": 8,
@@ -62,11 +81,15 @@ USUAL: dict[str, dict[str, Any]] = {
         "length": 0.05,
         "optimizer": "adamw",
         "save_every": 20_000,
+        "decay_from": 0.7,
     },
 }
-"""What the shipped diffusion base was made with (its average was chosen by the default sampler of then: even steps, lesion
-guidance 2), and the gan but for its average, which was exponential (half-life 5,000 images: see its card); for the
-others, a place to start."""
+"""What the shipped diffusion base was first made with. It was then made again from itself, `--start` with it and
+`--phantoms 48000 --images 264000 --decay-from 0.2`, and given its guiding network. The gan was made with this but for its
+average, which was exponential (half-life 5,000 images: see its card); for the others, a place to start."""
+
+_OF_A_TRAINING = ("images", "batch", "learning_rate", "optimizer", "phantoms", "seed")
+"""What a base says of each training before its last."""
 
 JUDGED = WatchParams(images=96, least_real=40)
 """The length of a base's average is chosen by KID of 96 samples of each FST to the 80 phantoms of it held out."""
@@ -115,20 +138,39 @@ def base_held_out() -> TrainingSet:
     return _as_set([_one((source, i)) for i in range(HELD_OUT)], f"held out, seed {HELD_OUT_SEED}")
 
 
-def make_recipe(name: str, data: TrainingSet) -> Recipe:
-    """Return an untrained recipe whose space is fitted to the phantoms."""
-    recipe = entry(name).recipe(getattr(TrainParams(), name), RESOLUTION)
+def own_params(name: str) -> GeneratorParams:
+    """Return the params a base is made by. A diffusion base learns alone: its guiding network, which must be weaker, comes
+    afterwards and learns for a shorter time (base_guiding.py).
+    """
+    own: GeneratorParams = getattr(TrainParams(), name)
+    return own.model_copy(update={"guiding": False}) if isinstance(own, DiffusionParams) else own
+
+
+def make_recipe(name: str, data: TrainingSet, start: Path | None) -> tuple[Recipe, list[dict[str, Any]]]:
+    """Return a recipe with the weights of the base in `start` and the trainings behind them, first one first; or an
+    untrained one whose space is fitted to the phantoms, and none.
+
+    Raises:
+        CheckpointError: there is no base of that name in `start`, or it is damaged.
+    """
+    recipe = entry(name).recipe(own_params(name), RESOLUTION)
+    if start is not None:
+        checkpoint = load_checkpoint(start, name)
+        go_on_from(recipe, checkpoint, start)
+        last = {k: checkpoint.config.get(k) for k in _OF_A_TRAINING} | {"sha256": checkpoint.sha256}
+        return recipe, [*checkpoint.config.get("before", []), last]
     for module in recipe.net.modules():
         if isinstance(module, Space):
             module.fit(data.pixels[:4000], recipe.whitening)
-    return recipe
+    return recipe, []
 
 
 def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
     """Train and write one base."""
     torch.manual_seed(SEED)
-    recipe = make_recipe(name, data)
-    own: GeneratorParams = getattr(TrainParams(), name)
+    recipe, before = make_recipe(name, data, args.start)
+    seed = SEED + len(before)  # other draws than those of the trainings before
+    own = own_params(name)
     fairness: dict[str, Any] = {"params": {}}
     if fair := isinstance(own, DiffusionParams):
         probe = attach_fairness(recipe, own.fairness, data, held_out, SEED)
@@ -136,36 +178,37 @@ def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argpar
     auto = args.length == "auto"
     budget = Budget(
         args.images, args.batch, args.rate, 2000, TRACKED[-1] if auto else args.length, 50, args.save_every,
-        (0.9, 0.99) if fair else (0.0, 0.99), optimizer=args.optimizer,
+        (0.9, 0.99) if fair else (0.0, 0.99), decay_from=args.decay_from,
+        optimizer=args.optimizer,
     )  # fmt: skip
 
     def log(row: object) -> None:
         print(json.dumps(row), file=sys.stderr, flush=True)
 
     observer = Observer(recipe, data, held_out, JUDGED, folder, log, judged=auto)
-    key = f"{data.digest} {name} {args.batch} {args.rate} {args.optimizer}"  # not the budget: a base may be trained longer
+    key = f"{data.digest} {name} {args.batch} {args.rate} {args.optimizer} {before}"  # not the budget: it may grow
     run = fit(
-        recipe, data, budget, seed=SEED, key=key, state=folder / "state", mixed_precision="bf16" if fair else "no",
+        recipe, data, budget, seed=seed, key=key, state=folder / "state", mixed_precision="bf16" if fair else "no",
         on_log=log, on_save=observer.saved,
     )  # fmt: skip
     if auto:
         choose_length(run, own.ema.candidates, observer)
-    write_base(recipe, run, data, args, fairness, folder)
+    write_base(recipe, run, data, args, {**fairness, "seed": seed, "before": before}, folder)
 
 
 def write_base(
-    recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Namespace, fairness: dict[str, Any], folder: Path
+    recipe: Recipe, run: Run, data: TrainingSet, args: argparse.Namespace, known: dict[str, Any], folder: Path
 ) -> None:
     """Write weights, what is dropped after training but needed to go on, the loss log, a sheet and the card."""
     about = {
         **recipe.config(), "images": run.images, "batch": args.batch, "learning_rate": args.rate,
-        "optimizer": args.optimizer,
+        "optimizer": args.optimizer, "decay_from": args.decay_from,
         "average": run.records["average"][0], "lengths": run.records.get("lengths", []),
-        **fairness,
+        **known,
         "resample_power": 0.0,  # the phantoms are balanced already
         "max_repeats": None,
         "watch": run.records["watch"][0],
-        "seed": SEED, "phantoms": len(data.conditions),
+        "phantom_seed": SEED, "phantoms": len(data.conditions),
         "phantom_version": VERSION, "modality": "phantom", "lesions": list(LESIONS), "licence": "Apache-2.0",
         "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
     }  # fmt: skip
@@ -174,11 +217,17 @@ def write_base(
     if left:
         save_checkpoint(torch.nn.ModuleDict(left), {"generator": f"{recipe.name}-rest"}, folder / "rest")
     write_table(pa.Table.from_pylist(run.log), folder / "losses.parquet")
-    draw_sheet(folder, sheet_conditions(data), f"{recipe.name} base, {run.images:,} images seen", folder / "sheet.png")
+    draw_sheet(folder, sheet_conditions(data), sheet_title(about), folder / "sheet.png")
     write_base_card({**about, "sha256": digest}, run.log, folder / "card.md")
     for scratch in ("snapshot", "state", "sheets"):
         shutil.rmtree(folder / scratch, ignore_errors=True)
     print(json.dumps({"folder": folder.name, "sha256": digest, **about}))
+
+
+def sheet_title(about: dict[str, Any]) -> str:
+    """Return what stands above a base's samples: its name and the images it saw in all its trainings."""
+    images = sum(training["images"] for training in [*about.get("before", []), about])
+    return f"{about['generator']} base, {images:,} images seen"
 
 
 def _length(text: str) -> float | str:
@@ -194,9 +243,11 @@ def main() -> None:
     )
     parser.add_argument("generator", choices=list(USUAL))
     parser.add_argument("--phantoms", type=int, default=24_000, help="phantoms to draw (default %(default)s)")
+    parser.add_argument("--start", type=Path, help="folder of a base to go on from (default: from scratch)")
     parser.add_argument("--images", type=int, help="images seen in training")
     parser.add_argument("--batch", type=int, help="images a step")
     parser.add_argument("--rate", type=float, help="learning rate")
+    parser.add_argument("--decay-from", type=float, help="share of the images after which the rate falls")
     parser.add_argument("--optimizer", choices=get_args(OptimizerName), help="what moves the weights")
     parser.add_argument(
         "--length", type=_length, help="of the weight average, share of the run; auto: chosen at the end"

@@ -76,12 +76,13 @@ _BASE_CARD = """# Model card: the phantom base of {generator}
 | weights | `model.safetensors`, sha256 `{sha256}`, float16, {average} |
 | parameters | {parameters:,} |
 | resolution | {resolution} px |
-| trained on | {phantoms:,} phantoms (version {phantom_version}, seed {seed}), every FST and lesion alike |
-| images seen | {images:,}, batch {batch}, {optimizer} at learning rate {learning_rate:g} |
+| trained on | {phantoms:,} phantoms (version {phantom_version}, seed {phantom_seed}), every FST and lesion alike |
+| images seen | {seen} |
+| guiding network | {guided} |
 | lesions | {lesions} |
 | licence | {licence}; no patient, no third party's pictures |
 
-Made by `python -m pipelines.train.base {generator}`; losses in `losses.parquet`, samples in `sheet.png`.
+Made by `python -m pipelines.train.base {generator}`{again}; losses{of_which} in `losses.parquet`, samples in `sheet.png`.
 
 ## Losses
 
@@ -189,15 +190,39 @@ def _works_on(about: dict[str, Any]) -> str:
 
 def write_base_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the card of a shipped base."""
+    before = about.get("before", [])
     known = {
         **about,
+        "phantom_seed": about.get("phantom_seed", about["seed"]),
         "lesions": ", ".join(about["lesions"]),
         "losses": _losses(log),
+        "guided": _guiding(about),
+        "seen": ", then ".join(_training(t) for t in [*before, about]),
+        "again": (", then again with `--start`" if before else "")
+        + (", then `python -m pipelines.train.base_guiding`" if about.get("guiding") else ""),
+        "of_which": " of the last training" if before else "",
         "average": _average(about["average"]),
         "lengths": _lengths(about),
         "fairness": fairness_section(about),
     }
     write_text(_BASE_CARD.format(**known), path)
+
+
+def _guiding(about: dict[str, Any]) -> str:
+    if not about.get("guiding"):
+        return "none"
+    learned = about["guiding"]
+    return (
+        f"{', '.join(map(str, about['guiding_widths']))} feature maps; {learned['images']:,} images, batch {learned['batch']}, "
+        f"{learned['optimizer']} at learning rate {learned['learning_rate']:g}"
+    )
+
+
+def _training(of: dict[str, Any]) -> str:
+    return (
+        f"{of['images']:,} of {of['phantoms']:,} phantoms, batch {of['batch']}, {of['optimizer']} "
+        f"at learning rate {of['learning_rate']:g}"
+    )
 
 
 def _losses(log: Sequence[dict[str, Any]]) -> str:

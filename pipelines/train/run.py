@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-from pipelines.generators.checkpoint import CONFIG, load_checkpoint
+from pipelines.generators.checkpoint import CONFIG, Checkpoint, load_checkpoint
 from pipelines.generators.conditioning import LESIONS, Conditioner
 from pipelines.generators.interface import Recipe
 from pipelines.generators.latent import Latent
@@ -125,12 +125,30 @@ def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
             f"base {recipe.name}: made at {checkpoint.config['resolution']} px, the catalog is at {data.resolution} px; "
             f"set ingest.resolution to {checkpoint.config['resolution']} or train.{recipe.name}.start to scratch"
         )
-    checkpoint.load_into(nn.ModuleDict({n: recipe.net.get_submodule(n) for n in recipe.exported}))
-    if rest := {n: c for n, c in recipe.net.named_children() if n not in recipe.exported}:
-        load_checkpoint(folder / "rest", f"{recipe.name}-rest").load_into(nn.ModuleDict(rest))
+    if "guiding" in recipe.exported and not checkpoint.config.get("guiding_widths"):
+        raise CheckpointError(
+            f"base {recipe.name}: has no guiding network, which train.{recipe.name}.guiding needs; set that to false, or give "
+            f"the base one with `python -m pipelines.train.base_guiding {folder}`"
+        )
+    go_on_from(recipe, checkpoint, folder)
     for module in recipe.net.modules():
         if isinstance(module, Conditioner):
             module.adopt(Modality.PHANTOM, [Lesion(x) for x in checkpoint.config["lesions"]])
+
+
+def go_on_from(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> None:
+    """Give a recipe the weights of the base in `folder`, also those that only training needs.
+
+    A base without a guiding network leaves the recipe's as it is; a recipe without one leaves the base's.
+
+    Raises:
+        CheckpointError: what only training needs is missing or damaged.
+    """
+    there = [n for n in recipe.exported if n != "guiding" or checkpoint.config.get("guiding_widths")]
+    wanted = {k: v for k, v in checkpoint.tensors.items() if k.split(".")[0] in there}
+    replace(checkpoint, tensors=wanted).load_into(nn.ModuleDict({n: recipe.net.get_submodule(n) for n in there}))
+    if rest := {n: c for n, c in recipe.net.named_children() if n not in recipe.exported}:
+        load_checkpoint(folder / "rest", f"{recipe.name}-rest").load_into(nn.ModuleDict(rest))
 
 
 def check_variety(data: TrainingSet) -> None:

@@ -135,7 +135,7 @@ def latent_checkpoint(autoencoder: AutoencoderParams, folder: Path) -> Diffusion
 def test_the_autoencoder_is_frozen_shared_and_in_no_checkpoint(autoencoder: AutoencoderParams, tmp_path: Path) -> None:
     recipe = latent_checkpoint(autoencoder, tmp_path)
     stored = load_checkpoint(tmp_path, "diffusion")
-    assert {n.split(".")[0] for n in stored.tensors} == {"denoiser", "latent"}
+    assert {n.split(".")[0] for n in stored.tensors} == {"denoiser", "guiding", "latent"}
     assert {n for n in stored.tensors if n.startswith("latent")} == {"latent.mean", "latent.scale"}
     assert stored.config["autoencoder"]["sha256"] == autoencoder.sha256
     weights = Path(autoencoder.path, "diffusion_pytorch_model.safetensors")

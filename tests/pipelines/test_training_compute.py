@@ -90,10 +90,11 @@ def one_step(fairness: FairnessParams | None, **changes: object) -> tuple[dict[s
     data, made = phantoms(2), recipe(mixed_precision="no", **changes)
     if fairness is not None:
         attach_fairness(made, fairness, data, phantoms(2, 500), 3)
-    optimiser = torch.optim.SGD(made.parameter_groups()[0], lr=0.1)
+    optimisers = [torch.optim.SGD(group, lr=0.1) for group in made.parameter_groups()]
+    learned = {name: made.net[name] for name in ("denoiser", "guiding")}
     step = Step(
-        data.pixels[:8], data.codes[:8], step_draws(1, 0), 0, accelerated("no"), [optimiser],
-        {"denoiser": made.net["denoiser"]}, data.groups[:8], data.fst[:8],
+        data.pixels[:8], data.codes[:8], step_draws(1, 0), 0, accelerated("no"), optimisers,
+        learned, data.groups[:8], data.fst[:8],
     )  # fmt: skip
     return made.step(step), dict(made.net.state_dict())
 
@@ -108,8 +109,9 @@ def test_a_step_in_parts_or_with_activations_computed_twice_is_the_same_step(fai
         for name, weight in weights.items():
             assert torch.allclose(weight, others[name], rtol=1e-4, atol=1e-6), (changes, name)
     start = recipe(mixed_precision="no").net.state_dict()
-    moved = max(float((weights[n] - start[n]).abs().max()) for n in start if n.startswith("denoiser"))
-    assert moved > 1e-3, "the step moves weights by far more than the tolerance"
+    for network in ("denoiser", "guiding"):
+        moved = max(float((weights[n] - start[n]).abs().max()) for n in start if n.startswith(network))
+        assert moved > 1e-3, "the step moves weights by far more than the tolerance"
 
 
 def test_a_run_in_parts_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

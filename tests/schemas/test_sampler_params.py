@@ -17,7 +17,7 @@ OPTIONS = st.fixed_dictionaries(
         "steps": st.integers(1, 50), "stochastic": st.booleans(),
         "guidance_lesion": st.sampled_from([1.0, 2.0, 3.5]), "guidance_from": st.sampled_from([0.0, 0.25]),
         "guidance_until": st.sampled_from([0.5, 0.8, 1.0]), "guidance_every": st.integers(1, 4),
-        "precision": st.sampled_from(["float32", "bfloat16"]),
+        "precision": st.sampled_from(["float32", "bfloat16"]), "autoguidance": st.sampled_from([1.0, 1.5, 2.0]),
     }
 )  # fmt: skip
 
@@ -32,20 +32,26 @@ def test_an_option_that_came_later_is_no_part_of_the_identity_where_it_does_what
         "guidance_until": 0.8,
     }  # fmt: skip
     said = SamplerParams.of(before)
-    assert said.identity() == before
+    assert said.identity(guiding=True) == before
     assert said.spacing == "uniform"
 
 
 @given(OPTIONS, OPTIONS)
 def test_other_options_are_another_identity_and_equal_ones_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     a, b = sampler(one), sampler(other)
-    assert (a.identity() == b.identity()) == (a == b)
+    assert (a.identity(guiding=True) == b.identity(guiding=True)) == (a == b)
 
 
 @given(OPTIONS)
 def test_a_sampler_is_made_again_from_its_identity(options: dict[str, Any]) -> None:
     asked = sampler(options)
-    assert SamplerParams.of({**asked.identity(), "autoencoder": "sha256 of something"}) == asked
+    assert SamplerParams.of({**asked.identity(guiding=True), "autoencoder": "sha256 of something"}) == asked
+
+
+def test_without_a_guiding_network_there_is_no_autoguidance_to_speak_of() -> None:
+    many, none = SamplerParams(autoguidance=2.0), SamplerParams(autoguidance=1.0)
+    assert many.identity(guiding=False) == none.identity(guiding=False) == none.identity(guiding=True)
+    assert many.identity(guiding=True)["autoguidance"] == 2.0
 
 
 def test_unipc_with_noise_is_refused_also_where_noise_is_only_the_default() -> None:

@@ -1,0 +1,80 @@
+"""Give a diffusion base that is done a guiding network: `python -m pipelines.train.base_guiding FOLDER --help`.
+
+The step after `python -m pipelines.train.base diffusion`, whose weights stay bit for bit. Autoguidance wants a network that is
+weaker in the same way (Karras et al. 2024): this one is smaller and learns for a seventh of the images or less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+
+from pipelines.generators.checkpoint import load_checkpoint, save_checkpoint
+from pipelines.generators.diffusion import DiffusionRecipe
+from pipelines.train.base import RESOLUTION, SEED, base_phantoms, sheet_title
+from pipelines.train.card import write_base_card
+from pipelines.train.data import TrainingSet
+from pipelines.train.loop import Budget, fit
+from pipelines.train.run import go_on_from
+from pipelines.train.sheets import draw_sheet, exported, sheet_conditions
+from schemas.train_params import TrainParams
+
+LOSSES = "losses.parquet"
+LENGTH = 0.05
+"""Of the average of its weights, share of the run."""
+
+
+def add_guiding(start: Path, data: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
+    """Train a guiding network beside the base in `start` and write both, with a new sheet and card, to `folder`."""
+    torch.manual_seed(SEED)
+    recipe = DiffusionRecipe(TrainParams().diffusion, RESOLUTION)
+    checkpoint = load_checkpoint(start, recipe.name)
+    go_on_from(recipe, checkpoint, start)
+    recipe.learn_only("guiding")
+    budget = Budget(
+        args.images, args.batch, args.rate, 2000, LENGTH, 50, args.save_every, (0.9, 0.99), optimizer="muon"
+    )
+    run = fit(
+        recipe, data, budget, seed=SEED, key=f"{data.digest} {checkpoint.sha256} {args}", state=folder / "state",
+        mixed_precision="bf16", on_log=lambda row: print(json.dumps(row), file=sys.stderr, flush=True),
+        on_save=lambda _: None,
+    )  # fmt: skip
+    learned = {"images": run.images, "batch": args.batch, "learning_rate": args.rate, "optimizer": "muon"}
+    net = exported(recipe, run.average)
+    about = {
+        **checkpoint.config, **recipe.config(), "guiding": {**learned, "phantoms": len(data.conditions)},
+        "parameters": sum(p.numel() for p in net.parameters()),
+    }  # fmt: skip
+    digest = save_checkpoint(net, about, folder)
+    if folder.resolve() != start.resolve():
+        shutil.copy(start / LOSSES, folder / LOSSES)
+    draw_sheet(folder, sheet_conditions(data), sheet_title(about), folder / "sheet.png")
+    write_base_card({**about, "sha256": digest}, pq.read_table(folder / LOSSES).to_pylist(), folder / "card.md")
+    shutil.rmtree(folder / "state")
+    print(json.dumps({"folder": folder.name, "sha256": digest, "guiding": about["guiding"]}))
+
+
+def main() -> None:
+    """Parse the command line and train the guiding network of one base."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base", type=Path, help="folder of a diffusion base")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: the base's own)")
+    parser.add_argument("--phantoms", type=int, default=24_000, help="phantoms to draw (default %(default)s)")
+    parser.add_argument("--images", type=int, default=40_000, help="images seen (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=32, help="images a step (default %(default)s)")
+    parser.add_argument("--rate", type=float, default=6e-4, help="learning rate (default %(default)s)")
+    parser.add_argument("--save-every", type=int, default=4800, help="images between states (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw phantoms (default %(default)s)")
+    parser.add_argument("--cache", type=Path, help="keep the drawn phantoms in this .npz")
+    args = parser.parse_args()
+    add_guiding(args.base, base_phantoms(args.phantoms, args.workers, args.cache), args, args.out or args.base)
+
+
+if __name__ == "__main__":
+    main()
