@@ -22,7 +22,7 @@ class SamplerParams(Section):
     solver: Literal["dpmsolver++", "unipc"] = Field(
         "dpmsolver++", description="unipc has no stochastic form: it needs stochastic: false"
     )
-    steps: int = Field(12, ge=1, le=1000)
+    steps: int = Field(16, ge=1, le=1000)
     spacing: Literal["uniform", "karras"] = Field(
         "karras",
         description="of the steps, in time or as EDM spaces noise: many where it is loudest, where the whole picture is decided",
@@ -38,7 +38,7 @@ class SamplerParams(Section):
         1, ge=1, le=1000, description="guided steps a computed guidance serves; above 1 it is reused, which is quicker"
     )
     autoguidance: float = Field(
-        1.5, ge=1, description="away from the checkpoint's guiding network, at every step, if it has one; 1 is none"
+        1.4, ge=1, description="away from the checkpoint's guiding network, at every step, if it has one; 1 is none"
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the network's passes; bfloat16 is quicker where the machine has it"
