@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -121,3 +122,11 @@ def equiderm() -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def any_precision() -> Iterator[None]:
+    """A base is made in bf16, other trainings of this process are not; accelerate allows one a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -125,6 +125,7 @@ def _drawn(name: str, settings: dict[str, Any], conditions: list[Condition], fol
         data = replace(data, codes=encode([_hidden(c) for c in data.conditions]))
         conditions = [_hidden(c) for c in conditions]
     torch.manual_seed(SEED)
+    # the arms differ in what the denoiser learned; a guiding network would hide some of it
     recipe = entry("diffusion").recipe(DiffusionParams(guiding=False), data.resolution)
     start_from(recipe, data, "scratch")
     fairness = FairnessParams.model_validate({"group_weights": {"use": True}, **settings.get("params", {})})

@@ -34,6 +34,7 @@ IMAGES = 96
 REAL = 960
 STEPS = 50
 SCALE = 1.5
+"""The plain loop's lesion guidance: our default where nothing else guides."""
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the guidance, as the CFG-Cache of Lv et al. (2024, FasterCache) reuses the diffe
 output between steps; steps spaced in noise, Karras et al. (2022, EDM). We differ in guiding tone and lesion, in drawing the
 SDE's noise, too, from the key, in an interval in steps, not in noise levels, in spacing steps below an infinite first sigma,
 in reusing the weighted sum of both differences as it is, where FasterCache weighs its frequencies by time, and in a
-guiding network that is smaller but learns as long.
+guiding network that is smaller but, in a build, learns as long.
 """
 
 from __future__ import annotations

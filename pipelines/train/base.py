@@ -54,26 +54,9 @@ USUAL: dict[str, dict[str, Any]] = {
         "length": "auto",
         "optimizer": "muon",
         "save_every": 12_000,
-        "decay_from": 0.7,
     },
-    "gan": {
-        "images": 76_800,
-        "batch": 24,
-        "rate": 2e-4,
-        "length": 0.1,
-        "optimizer": "adamw",
-        "save_every": 20_000,
-        "decay_from": 0.7,
-    },
-    "dcgan": {
-        "images": 200_000,
-        "batch": 32,
-        "rate": 2e-4,
-        "length": 0.1,
-        "optimizer": "adamw",
-        "save_every": 20_000,
-        "decay_from": 0.7,
-    },
+    "gan": {"images": 76_800, "batch": 24, "rate": 2e-4, "length": 0.1, "optimizer": "adamw", "save_every": 20_000},
+    "dcgan": {"images": 200_000, "batch": 32, "rate": 2e-4, "length": 0.1, "optimizer": "adamw", "save_every": 20_000},
     "stylegan2": {
         "images": 200_000,
         "batch": 8,
@@ -81,7 +64,6 @@ USUAL: dict[str, dict[str, Any]] = {
         "length": 0.05,
         "optimizer": "adamw",
         "save_every": 20_000,
-        "decay_from": 0.7,
     },
 }
 """What the shipped diffusion base was first made with. It was then made again from itself, `--start` with it and
@@ -178,8 +160,7 @@ def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argpar
     auto = args.length == "auto"
     budget = Budget(
         args.images, args.batch, args.rate, 2000, TRACKED[-1] if auto else args.length, 50, args.save_every,
-        (0.9, 0.99) if fair else (0.0, 0.99), decay_from=args.decay_from,
-        optimizer=args.optimizer,
+        (0.9, 0.99) if fair else (0.0, 0.99), decay_from=args.decay_from, optimizer=args.optimizer,
     )  # fmt: skip
 
     def log(row: object) -> None:
@@ -247,7 +228,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="images seen in training")
     parser.add_argument("--batch", type=int, help="images a step")
     parser.add_argument("--rate", type=float, help="learning rate")
-    parser.add_argument("--decay-from", type=float, help="share of the images after which the rate falls")
+    parser.add_argument(
+        "--decay-from", type=float, default=Budget.decay_from, help="share of the images after which the rate falls"
+    )
     parser.add_argument("--optimizer", choices=get_args(OptimizerName), help="what moves the weights")
     parser.add_argument(
         "--length", type=_length, help="of the weight average, share of the run; auto: chosen at the end"

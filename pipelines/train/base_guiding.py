@@ -25,17 +25,18 @@ from pipelines.train.run import go_on_from
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions
 from schemas.train_params import TrainParams
 
-LOSSES = "losses.parquet"
 LENGTH = 0.05
 """Of the average of its weights, share of the run."""
 
+LOSSES = "losses.parquet"
+
 
 def add_guiding(start: Path, data: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
-    """Train a guiding network beside the base in `start` and write both, with a new sheet and card, to `folder`."""
+    """Train a new guiding network beside the base in `start` and write both, with a new sheet and card, to `folder`."""
     torch.manual_seed(SEED)
     recipe = DiffusionRecipe(TrainParams().diffusion, RESOLUTION)
     checkpoint = load_checkpoint(start, recipe.name)
-    go_on_from(recipe, checkpoint, start)
+    go_on_from(recipe, checkpoint, start, fresh=["guiding"])
     recipe.learn_only("guiding")
     budget = Budget(
         args.images, args.batch, args.rate, 2000, LENGTH, 50, args.save_every, (0.9, 0.99), optimizer="muon"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,17 +137,19 @@ def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
             module.adopt(Modality.PHANTOM, [Lesion(x) for x in checkpoint.config["lesions"]])
 
 
-def go_on_from(recipe: Recipe, checkpoint: Checkpoint, folder: Path) -> None:
-    """Give a recipe the weights of the base in `folder`, also those that only training needs.
+def go_on_from(recipe: Recipe, checkpoint: Checkpoint, folder: Path, fresh: Collection[str] = ()) -> None:
+    """Give a recipe the weights of the base in `folder`, also those that only training needs. Networks that the recipe does
+    not have stay out.
 
-    A base without a guiding network leaves the recipe's as it is; a recipe without one leaves the base's.
+    Args:
+        fresh: exported networks that keep the recipe's own weights, whatever the base has.
 
     Raises:
         CheckpointError: what only training needs is missing or damaged.
     """
-    there = [n for n in recipe.exported if n != "guiding" or checkpoint.config.get("guiding_widths")]
-    wanted = {k: v for k, v in checkpoint.tensors.items() if k.split(".")[0] in there}
-    replace(checkpoint, tensors=wanted).load_into(nn.ModuleDict({n: recipe.net.get_submodule(n) for n in there}))
+    taken = [n for n in recipe.exported if n not in fresh]
+    wanted = {k: v for k, v in checkpoint.tensors.items() if k.split(".")[0] in taken}
+    replace(checkpoint, tensors=wanted).load_into(nn.ModuleDict({n: recipe.net.get_submodule(n) for n in taken}))
     if rest := {n: c for n, c in recipe.net.named_children() if n not in recipe.exported}:
         load_checkpoint(folder / "rest", f"{recipe.name}-rest").load_into(nn.ModuleDict(rest))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import test_training
 import torch
-from accelerate.state import AcceleratorState
 from test_sampler_options import Recorder, asked, keys
 from test_training import BUDGET, same, tiny_set, train
 from torch import Tensor
@@ -30,14 +28,6 @@ from pipelines.train.sheets import exported
 from schemas.errors import CheckpointError
 from schemas.params import SamplerParams
 from schemas.train_params import DiffusionParams
-
-
-@pytest.fixture(autouse=True)
-def _any_precision() -> Iterator[None]:
-    """A base is made in bf16, other trainings of this process are not; accelerate allows one a process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def checkpoint(folder: Path, guiding: bool) -> Path:
@@ -137,6 +127,7 @@ def test_a_build_without_one_starts_from_a_base_that_has_one(tmp_path: Path, mon
     assert torch.equal(recipe.net.state_dict()[weight], with_.tensors[weight].float())
 
 
+@pytest.mark.usefixtures("any_precision")
 def test_a_base_is_given_one_and_keeps_its_own_weights(tmp_path: Path) -> None:
     args = Namespace(images=64, batch=8, rate=1e-3, save_every=8)
     data = base_phantoms(48, 1, None)
@@ -150,3 +141,5 @@ def test_a_base_is_given_one_and_keeps_its_own_weights(tmp_path: Path) -> None:
     assert read_config(tmp_path / "base")["images"] == before.config["images"]
     assert "64 images, batch 8, muon" in (tmp_path / "base" / "card.md").read_text(encoding="utf-8")
     assert not (tmp_path / "base" / "state").exists()
+    add_guiding(tmp_path / "base", data, args, tmp_path / "again")  # begins anew, whatever is there
+    assert load_checkpoint(tmp_path / "again", "diffusion").sha256 == after.sha256

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from pipelines.generators.checkpoint import load_checkpoint, read_config
 from pipelines.train.base import SEED, base_phantoms, train_base
 from pipelines.train.data import TrainingSet
 from schemas.errors import CheckpointError
-
-
-@pytest.fixture(autouse=True)
-def _any_precision() -> Iterator[None]:
-    """A base is made in bf16, other trainings of this process are not; accelerate allows one a process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +31,7 @@ def make(folder: Path, phantoms: tuple[TrainingSet, TrainingSet], **other: Any) 
     return read_config(folder)
 
 
+@pytest.mark.usefixtures("any_precision")
 def test_going_on_takes_the_weights_and_says_what_came_before(
     tmp_path: Path, phantoms: tuple[TrainingSet, TrainingSet]
 ) -> None:
