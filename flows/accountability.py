@@ -24,7 +24,8 @@ def accept(source: str, by: str, why: str, *, as_json: bool) -> None:
 
     workspace = Workspace.here()
     params = check_params(workspace)
-    if bool(by.strip()) != bool(why.strip()):
+    by, why = by.strip(), why.strip()
+    if bool(by) != bool(why):
         raise UserError("accept: got one of --by and --why; both are needed to record it, neither to look; give both")
     used = permitted_sources(params)
     if source not in used:
@@ -32,7 +33,7 @@ def accept(source: str, by: str, why: str, *, as_json: bool) -> None:
     with hold(workspace):
         survey, now = survey_source(workspace, params, source, open_source(source, used[source], workspace))
         same = survey.state == "as accepted"
-        entry = accept_source(workspace, source, now, by.strip(), why.strip()) if by and not same else None
+        entry = accept_source(workspace, source, now, by, why) if by and not same else None
     show(
         {
             "source": source,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 FIRST_USE: Final = "first use"
 """Who accepted a source that nobody had looked at: the first build that read it. Its record says so."""
@@ -32,13 +32,17 @@ class Profile(BaseModel):
     tables: dict[str, str] = Field(description="file name -> sha256")
 
 
+Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""Text that somebody wrote: blanks are nobody's name and no reason."""
+
+
 class Acceptance(BaseModel):
     """One entry of infra/accepted/<source>.json: who accepted which state of a source, when and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    by: str
+    by: Said
     when: datetime
-    why: str
+    why: Said
     digest: str = Field(description="sha256 of the profile as canonical JSON")
     profile: Profile
 

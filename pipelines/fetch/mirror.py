@@ -66,7 +66,7 @@ class Mirror:
 
     def partial(self, target: Target) -> Partial:
         """Return the unfinished file of a target."""
-        return Partial(self._work, target.url)
+        return Partial(self._work, target.name, target.url)
 
     def path(self, name: str) -> Path:
         """Return where a file of that name lies; the name must be one that `unsafe` has nothing against."""

@@ -29,9 +29,10 @@ class Arrived:
 class Partial:
     """One unfinished file, kept through interruptions until it is finished or its version is gone."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        """Name the unfinished file of `url`; nothing is written yet."""
-        key = hashlib.sha256(url.encode()).hexdigest()[:32]
+    def __init__(self, folder: Path, name: str, url: str) -> None:
+        """Name the unfinished file of `name`, which comes from `url`; nothing is written yet."""
+        # Both: two images of one address are fetched at once, and neither may write into the other's file.
+        key = hashlib.sha256(f"{name}\0{url}".encode(errors="surrogatepass")).hexdigest()[:32]
         self.path = folder / f"{key}.partial"
         self._mark = folder / f"{key}.version"
 

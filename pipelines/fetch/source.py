@@ -15,12 +15,14 @@ from pipelines.fetch.links import read_links
 from pipelines.fetch.mirror import Mirror, Target, refused, unsafe
 from pipelines.fetch.s3 import Bucket
 from pipelines.fetch.web import Web
+from pipelines.sources.folder import SourceFolder
 from pipelines.sources.registry import require_name
 from schemas.disk import require_room, room
 from schemas.errors import DiskFullError, SourceError
 from schemas.fetch import FetchedRow, FetchStatus
 from schemas.location_params import S3, Location, UrlList
 from schemas.paths import Workspace
+from schemas.source_params import FolderSource
 
 Progress = Callable[[FetchedRow, int], None]
 
@@ -99,7 +101,10 @@ def _from_links(
 ) -> dict[str, Target]:
     named: dict[str, Target] = {}
     if not location.path.startswith(S3):
-        table = workspace.path(location.path) / urls.table
+        folder = _folder(name, location, workspace)
+        table = folder.root / urls.table
+        # What is copied into the mirror is a plain file there: no later check could tell that it came by a link.
+        folder.require_within(table)
         targets, not_asked = read_links(name, table, urls)
         named[urls.table] = _copy_table(mirror, table, location)
     else:
@@ -114,6 +119,11 @@ def _from_links(
     if wanted:
         _ask(mirror, name, wanted, urls, on_file)
     return named
+
+
+def _folder(name: str, location: Location, workspace: Workspace) -> SourceFolder:
+    anywhere = isinstance(location, FolderSource) and location.links == "anywhere"
+    return SourceFolder(workspace.path(location.path), location.path, name, anywhere)
 
 
 def _ask(mirror: Mirror, name: str, wanted: list[Target], urls: UrlList, on_file: Progress) -> None:

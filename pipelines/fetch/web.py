@@ -25,6 +25,8 @@ from schemas.location_params import UrlList
 
 MAY_PASS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that another attempt may change."""
+YEARS: Final = (1970, 2100)
+"""Of a file's date, first and last; a server that states another has none to give."""
 BACKOFF: Final = wait_random_exponential(multiplier=1, max=30)
 """Seconds before the next attempt: uniform in 0 .. min(30, 2^attempts), so that workers do not return in step."""
 
@@ -210,7 +212,8 @@ def _check_status(response: httpx.Response, pace: Pace, max_wait_s: float) -> No
 
 def _check_range(response: httpx.Response, partial: Partial, offset: int, held: str | None) -> None:
     """Raise Passing, and forget what is here, unless the answer is what follows it in the same version of the file."""
-    start = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+    # Eighteen digits are more than any file has; Python refuses to read thousands of them.
+    start = re.match(r"bytes (\d{1,18})-", response.headers.get("content-range", ""))
     same = held in (response.headers.get("etag", held), response.headers.get("last-modified"))
     if response.status_code == HTTPStatus.PARTIAL_CONTENT and offset and start and int(start[1]) == offset and same:
         return
@@ -229,7 +232,7 @@ def _whole_size(response: httpx.Response) -> int | None:
         total = response.headers.get("content-range", "").rpartition("/")[2]
     else:
         total = response.headers.get("content-length", "") if _plain(response) else ""
-    return int(total) if total.isascii() and total.isdigit() else None
+    return int(total) if re.fullmatch(r"[0-9]{1,18}", total) else None
 
 
 def _version(response: httpx.Response) -> str | None:
@@ -241,8 +244,11 @@ def _version(response: httpx.Response) -> str | None:
 
 
 def _modified(response: httpx.Response) -> datetime | None:
+    """Return the file's date as the answer states it; None for one that is no date, or that no disk keeps."""
     try:
         at = parsedate_to_datetime(response.headers.get("last-modified", ""))
-    except (ValueError, TypeError):
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, TypeError, OverflowError):
         return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    # File systems store fewer years than a datetime: a file of such a date would never look like the one that came.
+    return at if YEARS[0] <= at.year <= YEARS[1] else None

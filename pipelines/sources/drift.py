@@ -108,8 +108,15 @@ def _read(workspace: Workspace, name: str) -> list[dict[str, Any]]:
         for entry in entries:
             if profile_digest(Acceptance.model_validate(entry).profile) != entry["digest"]:
                 raise CheckFailed(f"{where}: the profile of {entry['when']} is not the one its digest names; {mend}")
-    except (OSError, ValueError, TypeError, ValidationError) as error:
-        what = str(error).splitlines()[0]
+    except (OSError, ValueError, TypeError) as error:
+        what, field = str(error).splitlines()[0], ""
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            what = f"{field}: {first['msg']}"
+        if field in ("by", "why"):
+            # Recorded so by earlier versions, and then git has nothing better.
+            mend = f"take that entry out and run `equiderm accept {name} --by NAME --why TEXT`"
         raise CheckFailed(f"{where}: not a readable record ({what}); a list of acceptances is needed; {mend}") from None
     return entries
 

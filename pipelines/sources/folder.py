@@ -75,21 +75,25 @@ class SourceFolder:
         """Return the first of the tables that is there, in the folder or in one of its own name; else the first name.
 
         Raises:
-            SourceError: it is a link out of the folder.
+            SourceError: it leads out of the folder, by a link anywhere on its way or by its name.
         """
         choices = [path for name in names for path in (self.root / name, self.root / Path(name).stem / name)]
         there = [path for path in choices if path.exists()]
         path = next((path for path in there if path.is_file()), there[0] if there else choices[0])
-        if self.leads_out(path):
-            raise self.error(
-                f"{path.name} is a link out of {self.said}; needs a file within it; "
-                "copy it there, or set links: anywhere"
-            )
+        self.require_within(path)
         return path
 
+    def require_within(self, path: Path) -> None:
+        """Raise SourceError if a table leads out of the folder and that is not allowed."""
+        if self.leads_out(path):
+            shown = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+            raise self.error(
+                f"{shown} leads out of {self.said}; needs a file within it; copy it there, or set links: anywhere"
+            )
+
     def leads_out(self, path: Path) -> bool:
-        """Return whether a path is a link to somewhere outside the folder, and that is not allowed."""
-        return not self.links_anywhere and path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve())
+        """Return whether a path leads outside the folder, and that is not allowed; any part of it may be the link."""
+        return not self.links_anywhere and not path.resolve().is_relative_to(self.root.resolve())
 
     def present(self) -> list[str]:
         """Return what the folder holds, for messages: names sorted, folders with a slash, eight at most."""

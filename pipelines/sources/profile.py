@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pipelines.sources.interface import SourceReader
 from schemas.drift import Profile
+from schemas.location_params import S3, Location
 from schemas.paths import Workspace
 from schemas.source_params import Source
 
@@ -27,7 +28,7 @@ def profile(reader: SourceReader, workspace: Workspace, source: Source) -> Profi
         licence=reader.licence.id,
         licence_allows=list(reader.licence.allows),
         citation=found.get("citation", ""),
-        licence_files=_licence_files(workspace, source),
+        licence_files=_licence_files(reader.name, workspace, source),
         rows=reader.table_rows,
         files_without_row=found.get("files_without_row", 0),
         image_files=found.get("images", {}).get("files", 0),
@@ -52,10 +53,15 @@ def _counted(reader: SourceReader) -> dict[str, Any]:
     return {"labels": dict(sorted(labels.items())), "fst": dict(sorted(types.items())), "columns": list(columns)}
 
 
-def _licence_files(workspace: Workspace, source: Source) -> dict[str, str]:
-    """Return name -> sha256 of the files with terms in the source's folder, if it is one on this machine."""
-    said = getattr(source, "path", None)
-    if not said or "://" in said or not workspace.path(said).is_dir():
+def _licence_files(name: str, workspace: Workspace, source: Source) -> dict[str, str]:
+    """Return name -> sha256 of the files with terms in the source's folder; of a bucket, those in its mirror.
+
+    A local folder whose images came by URL is asked itself: its mirror holds the table and the images alone.
+    """
+    if not isinstance(source, Location):
         return {}
-    files = (p for p in workspace.path(said).iterdir() if p.is_file() and LICENCE_FILE.fullmatch(p.name))
+    folder = workspace.fetched(name) if source.path.startswith(S3) else workspace.path(source.path)
+    if not folder.is_dir():
+        return {}
+    files = (p for p in folder.iterdir() if p.is_file() and LICENCE_FILE.fullmatch(p.name))
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}

@@ -50,13 +50,23 @@ def read_csv(path: Path, columns: Sequence[str], source: str) -> RawTable:
     where = f"sources.use.{source}: {path.name}"
     require_table(path, source)
     text = BoundedText(path, where)
-    reader = csv.reader(iter(text))
+    # Strict: otherwise a quote that is never closed makes one row of all that follow it, without a word.
+    reader = csv.reader(iter(text), strict=True)
+    rows: list[RawRow] = []
+    begins = 1
     try:
         header = [name.strip() for name in next(reader, [])]
         check_header(header, columns, where)
-        rows = [_raw_row(reader.line_num, header, cells) for cells in reader if cells]
+        begins = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                rows.append(_raw_row(reader.line_num, header, cells))
+            begins = reader.line_num + 1
     except csv.Error as error:
-        raise SourceError(f"{where} line {reader.line_num}: {error}; needs a CSV; look for an unclosed quote") from None
+        raise SourceError(
+            f"{where}: the row that begins on line {begins} cannot be read up to line {reader.line_num}: {error}; "
+            "needs a CSV; look for an unclosed quote"
+        ) from None
     if not rows:
         raise SourceError(f"{where} has a header and 0 rows; needs 1 or more; fetch the table again")
     return RawTable(path.name, rows, header, {path.name: text.identity})

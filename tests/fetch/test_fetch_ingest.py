@@ -116,6 +116,23 @@ def test_a_location_said_wrong(source: dict[str, object], said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_a_table_of_addresses_that_is_a_link_out_is_not_mirrored(place: Workspace, web: HostileServer) -> None:
+    (place.root / "elsewhere").mkdir()
+    (place.root / "elsewhere/metadata.csv").write_bytes(table({"a.png": web.serve("/1", whole(png(1)))}))
+    (place.root / "pad").mkdir()
+    (place.root / "pad/metadata.csv").symlink_to("../elsewhere/metadata.csv")
+    given = {"path": "pad", "urls": {"table": "metadata.csv", "name": "img_id", "ending": "", "per_host_per_s": 100}}
+    with pytest.raises(SourceError) as caught:
+        fetch_source(place, "pad", with_source(**given).sources.use["pad"])  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "sources.use.pad: metadata.csv leads out of pad; needs a file within it; copy it there, or set links: anywhere"
+    )
+    assert not (place.root / "data").exists()
+    assert not web.asked
+    allowed = with_source(**given, links="anywhere").sources.use["pad"]
+    assert fetch_source(place, "pad", allowed).files == 2  # type: ignore[arg-type]
+
+
 def test_a_bucket_by_hand(s3: S3, workspace: Path) -> None:
     """As `dvc repro` and the stage's own command run it."""
     bucket = s3.bucket()

@@ -17,7 +17,6 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from bucket_server import ROOT, S3, load_server
 
-from pipelines.fetch.mirror import Target
 from pipelines.fetch.partial import Partial
 from pipelines.fetch.source import FetchResult, fetch_source
 from schemas.errors import SourceError
@@ -96,7 +95,7 @@ def test_an_object_in_parts_is_gone_on_with(s3: S3, place: Workspace) -> None:
     s3.client.upload_fileobj(BytesIO(BIG), bucket, "pad/big.bin", Config=parts)
     etag = s3.client.list_objects_v2(Bucket=bucket)["Contents"][0]["ETag"]
     assert etag.endswith('-2"')
-    half = Partial(place.fetching("pad"), Target("big.bin", f"s3://{bucket}/pad/big.bin").url)
+    half = Partial(place.fetching("pad"), "big.bin", f"s3://{bucket}/pad/big.bin")
     half.start(etag)
     half.path.write_bytes(BIG[: 4 << 20])
     before = len(s3.requests())
@@ -107,7 +106,7 @@ def test_an_object_in_parts_is_gone_on_with(s3: S3, place: Workspace) -> None:
 
 def test_the_half_of_another_version_is_not_used(s3: S3, place: Workspace) -> None:
     bucket, location = filled(s3)
-    half = Partial(place.fetching("pad"), f"s3://{bucket}/sets/pad/images/a.png")
+    half = Partial(place.fetching("pad"), "images/a.png", f"s3://{bucket}/sets/pad/images/a.png")
     half.start('"00000000000000000000000000000000"')
     half.path.write_bytes(b"z" * 100)
     fetch_source(place, "pad", location)

@@ -44,6 +44,8 @@ def test_a_file_arrives_with_its_digest_and_the_name_of_who_asked(place: Workspa
         (redirect("file:///etc/passwd"), "address is file:; needs http or https", 1),
         (whole(BODY), "300,000 bytes; urls.max_bytes is 299,999", 1),
         (lambda handler, nth: handler.cut(), "connection lost before the end", 3),
+        (answer(206, {"Content-Range": f"bytes 0-1/{'9' * 5000}"}), "answered with another part than asked for", 3),
+        (answer(503, {"Retry-After": f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT"}), "503 Service Unavailable", 3),
     ],
 )
 def test_a_broken_link_is_a_row_with_a_reason(
@@ -59,6 +61,45 @@ def test_a_broken_link_is_a_row_with_a_reason(
     assert not (place.fetched("fitz") / "images/a.jpg").exists()
     assert here(place, "images/ok.jpg") == b"ok"
     assert (result.named, result.files, result.came, result.not_here) == (3, 2, 2, {reason: 1})
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Fri, 31 Dec 9999 23:59:59 -0100",  # in UTC it is the year 10000, which no datetime holds
+        "Fri, 31 Dec 9999 23:59:59 GMT",  # no file system holds it, so that the file would never look fetched
+        f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT",
+        "Fri, 31 Dec 2021 23:59:59 -9999",
+        "yesterday",
+        "",
+    ],
+)
+def test_a_date_that_cannot_be_used_is_no_date(place: Workspace, web: HostileServer, date: str) -> None:
+    links = {"a": web.serve("/a.jpg", whole(BODY, Last_Modified=date))}
+    row = fetch(place, links)[1]["images/a.jpg"]
+    assert (row.status, row.modified) == (FetchStatus.FETCHED, None)
+    assert here(place) == BODY
+    fetch(place, links)
+    assert web.times("/a.jpg") == 1
+
+
+@pytest.mark.parametrize(
+    "told", [{"ETag": '"v1"', "Content-Length": len(BODY)}, {"Connection": "close"}], ids=["version", "neither"]
+)
+def test_two_images_of_one_address_both_come_whole(place: Workspace, web: HostileServer, told: dict[str, Any]) -> None:
+    def slow(handler: Any, nth: int) -> None:
+        handler.head(200, told)
+        handler.wfile.write(BODY[:100_000])
+        handler.wfile.flush()
+        time.sleep(0.2 * min(nth, 2))  # the first is finished while the second is half here
+        handler.wfile.write(BODY[100_000:])
+
+    address = web.serve("/x.jpg", slow)
+    result, rows = fetch(place, {"a": address, "b": address}, stall_s=10)
+    assert (result.files, result.not_here) == (3, {})
+    for name in ("images/a.jpg", "images/b.jpg"):
+        assert rows[name].sha256 == hashlib.sha256(BODY).hexdigest()
+        assert here(place, name) == BODY
 
 
 def test_a_body_without_a_length_is_limited_too(place: Workspace, web: HostileServer) -> None:

@@ -15,14 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from miniature import COLUMNS, photo, png, row, write_pad
 
+from flows.accountability import accept as accept_verb
 from pipelines.sources.compare import compare
 from pipelines.sources.drift import accept_source, last_accepted, survey_source
 from pipelines.sources.fingerprint import survey_sources
 from pipelines.sources.registry import open_source
 from schemas.drift import FIRST_USE, Profile
-from schemas.errors import CheckFailed
+from schemas.errors import CheckFailed, UserError
+from schemas.fetch import FetchedRow
 from schemas.params import DriftParams, Params, parse_params
 from schemas.paths import Workspace
+from schemas.table import write_rows
 
 GOLDEN = Path(__file__).parent / "golden/drift.txt"
 LABELS = ["NEV"] * 60 + ["BCC"] * 30 + ["MEL"] * 10
@@ -142,6 +145,48 @@ def test_a_rare_class_that_shrinks_stops_it_though_its_share_hardly_moves(tmp_pa
 def test_another_licence_text_stops_it(space: Workspace) -> None:
     (space.root / "pad/LICENSE.txt").write_text("all rights reserved")
     assert "licence text LICENSE.txt: was not there, is sha256 " in stopped(space)
+
+
+def test_another_licence_text_in_a_bucket_stops_it(tmp_path: Path) -> None:
+    use = {"pad": {"adapter": "pad_ufes_20", "path": "s3://bucket/pad"}}
+    bucket = parse_params({"sources": {"use": use}}, "t")
+    space = Workspace(tmp_path)
+    write(space.fetched("pad").parent, LABELS)
+    write_rows([], FetchedRow, space.fetched_manifest("pad"))
+    (space.fetched("pad") / "LICENSE.txt").write_text("CC BY 4.0")
+    survey_sources(space, bucket)
+    assert last_accepted(space, "pad").profile.licence_files.keys() == {"LICENSE.txt"}  # type: ignore[union-attr]
+    (space.fetched("pad") / "LICENSE.txt").write_text("all rights reserved")
+    with pytest.raises(CheckFailed, match=r"licence text LICENSE\.txt: was sha256 "):
+        survey_sources(space, bucket)
+
+
+@pytest.mark.parametrize(("by", "why"), [(" ", " "), ("\t", "seen"), ("maria", " ")])
+def test_nobody_accepts_nothing(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], by: str, why: str
+) -> None:
+    write(space.root, LABELS[:50])
+    before = (space.accepted / "pad.json").read_bytes()
+    for name in ("params.yaml", "dvc.yaml"):
+        (space.root / name).touch()
+    monkeypatch.chdir(space.root)
+    monkeypatch.setattr("flows.accountability.check_params", lambda _: params())
+    with pytest.raises((CheckFailed, UserError)) as caught:
+        accept_verb("pad", by, why, as_json=False)
+    assert "--by" in str(caught.value)
+    assert (space.accepted / "pad.json").read_bytes() == before
+    accept_verb("pad", " maria ", " looked at it ", as_json=False)
+    entry = last_accepted(space, "pad")
+    assert entry is not None
+    assert (entry.by, entry.why) == ("maria", "looked at it")
+
+
+@pytest.mark.parametrize("key", ["by", "why"])
+def test_a_record_of_nobody_or_for_no_reason_is_not_believed(space: Workspace, key: str) -> None:
+    path = space.accepted / "pad.json"
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps([{**entries[0], key: " "}]))
+    assert f"{key}: String should have at least 1 character" in stopped(space)
 
 
 @pytest.mark.parametrize(
