@@ -86,7 +86,7 @@ def check_watched(graph: Graph) -> None:
 
 def check_sources(workspace: Workspace, params: Params) -> None:
     """Open every source and the withdrawal list; raises SourceError or ParamsError naming what is missing or wrong."""
-    from pipelines.ingest.withdrawn import read_withdrawn
+    from pipelines.ingest.withdrawn import withdrawn_for_ingest
     from pipelines.sources.permission import permitted_sources
     from pipelines.sources.registry import open_source
 
@@ -94,7 +94,7 @@ def check_sources(workspace: Workspace, params: Params) -> None:
         # What has to be fetched first is opened by the stage `sources`.
         if not (isinstance(source, Location) and source.remote):
             open_source(name, source, workspace)
-    read_withdrawn(workspace, params.ingest.salt)
+    withdrawn_for_ingest(workspace, params.ingest)
 
 
 def _holds(data: Any, keys: list[str]) -> bool:

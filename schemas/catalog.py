@@ -1,11 +1,16 @@
-"""Rows written by ingest and stratify: the catalog, its pixels, and the quarantine for everything that did not enter."""
+"""Rows written by ingest and stratify: the catalog, its pixels, and what did not enter: the quarantine and the copies."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from pydantic import Field
 
 from schemas.table import Float32, Image, Int8, Int32, Row
 from schemas.words import ColourConstancy, FstSource, Lesion, LesionGroup, Malignancy, Modality, Split, ToneGroup
+
+LABEL_CONFLICT: Final = "label_conflict"
+"""Code of a row whose picture, or whose id, another row gives another diagnosis: nobody here can say which is right."""
 
 
 class CatalogRow(Row):
@@ -69,3 +74,18 @@ class QuarantineRow(Row):
     code: str = Field(description="short stable reason, e.g. image_missing")
     message: str
     raw: str = Field(description="the source row as JSON")
+
+
+class CopyRow(Row):
+    """One row that stayed out because its very pixels had entered with an earlier row.
+
+    Whom it names is still on that picture, what it says of the lesion still counts, and its licence still holds.
+    """
+
+    image_id: str = Field(description="of the catalog row with the same pixels")
+    source: str
+    source_row_id: str = Field(description="the publisher's own key for the row")
+    patient_id: str | None = Field(description="salted hash; null where the publisher names none")
+    lesion_id: str | None = Field(description="salted hash; null where the publisher names none")
+    lesion: Lesion
+    licence_allows: list[str] = Field(description="subset of commercial, share, derive")

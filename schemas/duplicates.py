@@ -8,7 +8,10 @@ from schemas.table import Float32, Int8, Row
 
 
 class ClusterRow(Row):
-    """One catalog row that shows the same picture as another one. Rows that are alone are not listed."""
+    """One catalog row that shows the same picture as another one. Rows that are alone are not listed.
+
+    But for one whose exact copy, which stayed out at ingest, names another lesion: it is a cluster of its own, not kept.
+    """
 
     dup_cluster: str = Field(description="the smallest image_id of the cluster")
     image_id: str
@@ -31,5 +34,5 @@ class PairRow(Row):
     similarity: Float32 | None = Field(
         description="cosine of their features in that pose, by the embedded extractor; null where detail decided"
     )
-    same_lesion: bool = Field(description="the publisher says it is one lesion: a series, not a duplicate")
+    same_lesion: bool = Field(description="one source has both as photos of one lesion: a series, not a duplicate")
     confirmed: bool = Field(description="the same picture")

@@ -91,6 +91,11 @@ class Workspace:
         return self.root / "data/quarantine"
 
     @property
+    def copies(self) -> Path:
+        """Rows whose pixels had entered with an earlier row: whom they name is on that picture too."""
+        return self.root / "data/copies"
+
+    @property
     def validation(self) -> Path:
         return self.root / "data/validation"
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from pydantic import Field
 
-from schemas.table import Row
+from schemas.table import Int32, Row
+from schemas.words import ColourConstancy
 
 TRAINING: Final = "training.parquet"
 """The file of TrainingImageRow beside a checkpoint."""
@@ -34,6 +35,19 @@ class WithdrawalRow(Row):
     digest: str = Field(pattern=r"^[0-9a-f]{20}$", description="salted hash of the id, as in the catalog's patient_id")
     salt: str = Field(pattern=r"^[0-9a-f]{8}$", description="names the salt; under another one nothing would match")
     reason: str = Field(min_length=1)
+    resolution: Int32 | None = Field(
+        None,
+        gt=0,
+        description="of an image: ingest.resolution that made its pixels; under another one nothing would match",
+    )
+    colour_constancy: ColourConstancy | None = Field(
+        None, description="of an image: ingest.colour_constancy that made its pixels; null (or no resolution): unknown"
+    )
+    of: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{20}$",
+        description="of an image: digest of the patient or row that brought it along; null if it was named itself",
+    )
 
 
 class TrainingImageRow(Row):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
+from schemas.catalog import CatalogRow, CopyRow, PixelRow, QuarantineRow
 from schemas.duplicates import ClusterRow
 from schemas.params import Params, parse_params
 from schemas.paths import Workspace
@@ -72,6 +72,7 @@ def fill(
     ]
     write_rows(refused, QuarantineRow, workspace.quarantine / "a.parquet")
     write_clusters(workspace, rows)
+    write_copies(workspace)
     return workspace
 
 
@@ -89,6 +90,13 @@ def write_clusters(workspace: Workspace, rows: Sequence[CatalogRow], dropped: Se
         if r.dup_cluster is not None
     ]
     write_rows(members, ClusterRow, workspace.clusters)
+
+
+def write_copies(workspace: Workspace, rows: Sequence[CatalogRow] = ()) -> None:
+    """Write data/copies: rows that stayed out, each with the `image_id` of the catalog row with the same pixels."""
+    columns = set(CopyRow.model_fields)
+    copies = [CopyRow.model_validate(r.model_dump(include=columns)) for r in rows]
+    write_rows(copies, CopyRow, workspace.copies / "a.parquet")
 
 
 def params(**sections: Any) -> Params:

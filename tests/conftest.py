@@ -31,8 +31,8 @@ train:
   seed: 11
   resample_power: 0.5
   max_repeats: 5.0
-  diffusion: {images: 16, batch: 8, start: scratch, warmup_images: 0, mixed_precision: "no"}
-  gan: {images: 16, batch: 8, start: scratch}
+  diffusion: {images: 16, batch: 8, start: scratch, warmup_images: 0, mixed_precision: "no", watch: {least_diversity: 0}}
+  gan: {images: 16, batch: 8, start: scratch, watch: {least_diversity: 0}}
 produce:
   generator: diffusion
   block: 8

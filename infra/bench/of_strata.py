@@ -47,12 +47,15 @@ COPY (
         CASE WHEN h % 3 = 0 THEN NULL ELSE (1 + h // 8 % 6)::TINYINT END AS fst,
         CASE WHEN h % 3 = 0 THEN NULL ELSE 'expert' END AS fst_source,
         (h // 64 % 1400 / 10 - 60)::FLOAT AS ita_deg,
-        900::INTEGER AS ita_pixels, false AS mask, 600::INTEGER AS width, 450::INTEGER AS height,
+        900::INTEGER AS ita_pixels, 'none' AS colour_constancy, false AS mask, 600::INTEGER AS width, 450::INTEGER AS height,
         'CC-BY-4.0' AS licence, ['commercial', 'share', 'derive'] AS licence_allows,
         ['back', 'face', 'arm', NULL][1 + (h // 4096 % 4)] AS site,
         ['30-39', '40-49', '50-59', NULL][1 + (h // 16384 % 4)] AS age_band,
         ['female', 'male', NULL][1 + (h // 65536 % 3)] AS sex,
-        NULL::VARCHAR AS split, NULL::VARCHAR AS dup_cluster
+        NULL::VARCHAR AS split, NULL::VARCHAR AS dup_cluster,
+        NULL::VARCHAR AS malignancy, NULL::VARCHAR AS lesion_group, NULL::FLOAT AS label_weight,
+        NULL::TINYINT AS fst_second, NULL::VARCHAR AS fst_second_source, NULL::VARCHAR AS tone_group,
+        NULL::TINYINT AS monk, NULL::TINYINT AS monk_second
     FROM id
 ) TO '{path}' (FORMAT parquet, COMPRESSION zstd)
 """
@@ -69,11 +72,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:  # noqa: ARG001
 
 
 def make(root: Path, rows: int) -> None:
-    """Write a catalog of `rows` rows in 16 files under their declared schema, and a duplicate for one row in 200."""
+    """Write a catalog of `rows` rows in 16 files under their declared schema; for one row in 200 a duplicate and a copy."""
     import duckdb
     import pyarrow.parquet as pq
 
-    from schemas.catalog import CatalogRow
+    from schemas.catalog import CatalogRow, CopyRow
     from schemas.duplicates import ClusterRow
     from schemas.paths import Workspace
     from schemas.table import arrow_schema
@@ -81,6 +84,7 @@ def make(root: Path, rows: int) -> None:
     space = Workspace(root)
     space.catalog.mkdir(parents=True)
     space.duplicates.mkdir(parents=True)
+    space.copies.mkdir(parents=True)
     for part in range(16):
         start, stop = part * rows // 16, (part + 1) * rows // 16
         raw = root / "raw.parquet"
@@ -96,3 +100,9 @@ def make(root: Path, rows: int) -> None:
         f"FROM (SELECT i, unnest([i, i + {half}]) AS j FROM range(0, {half}, 200) AS t(i))"
     ).to_arrow_table()
     pq.write_table(pairs.cast(arrow_schema(ClusterRow)), space.clusters)
+    copies = duckdb.sql(
+        f"SELECT substr(sha256('i' || i), 1, 24) AS image_id, 'four' AS source, 'copy-' || i AS source_row_id, "
+        f"substr(sha256('p' || (i + 10) // 4), 1, 20) AS patient_id, NULL::VARCHAR AS lesion_id, 'nevus' AS lesion, "
+        f"['commercial', 'share', 'derive'] AS licence_allows FROM range(0, {rows}, 200) AS t(i)"
+    ).to_arrow_table()
+    pq.write_table(copies.cast(arrow_schema(CopyRow)), space.copies / "four-00000.parquet")

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from pipelines.dedupe.clusters import Verdict, components, judge
+from pipelines.dedupe.clusters import Verdict, components, is_series, judge
 from pipelines.dedupe.confirm import Pairs, candidates, cosines, same_picture, undecided
+from pipelines.dedupe.copies import disputed_copies, with_alone
 from pipelines.embedding.extractor import default_extractor
 from pipelines.imaging.hashing import BITS, details, structures
 from pipelines.imaging.normalise import decode_png
@@ -59,10 +60,11 @@ def find_duplicates(workspace: Workspace, params: Params) -> DedupeResult:
     """Return the counts, after writing data/duplicates/{clusters,pairs,quarantine}.parquet.
 
     Rows are the same whatever the order of the catalog; the same files and params give the same bytes. Pictures of one
-    lesion, as its publisher says, are a series and not compared further: stratify keeps them together anyway.
+    lesion, as one source says, are a series and not compared further: stratify keeps them together anyway. What exact
+    copies say of the lesion counts like what the rows of the catalog say.
 
     Raises:
-        WorkspaceError: there is no catalog; run ingest first.
+        WorkspaceError: there is no catalog or no list of exact copies; run ingest first.
         CheckFailed: a file has other columns than declared, or a catalog row has no pixels.
     """
     files = [Path(f) for f in catalog_files(workspace, "dedupe")]
@@ -70,18 +72,19 @@ def find_duplicates(workspace: Workspace, params: Params) -> DedupeResult:
     place = {name: i for i, name in enumerate(sorted(names))}
     structure = _structures(workspace, place)
     pairs = candidates(structure, params.dedupe)
+    copies = disputed_copies(workspace, files)
     wanted = {int(i) for i in np.unique(np.concatenate([pairs["a"], pairs["b"]]))}
-    rows = _rows(files, place, wanted)
+    rows = _rows(files, place, wanted | {place[name] for name in copies})
     both = [(rows[int(a)], rows[int(b)]) for a, b in zip(pairs["a"], pairs["b"], strict=True)]
-    series = np.array([one.lesion_id is not None and one.lesion_id == other.lesion_id for one, other in both], bool)
+    series = np.array([is_series(one, other) for one, other in both], bool)
     drawn = np.array([one.modality == other.modality == Modality.PHANTOM for one, other in both], bool)
     detail = cosines(pairs, _pixels(workspace, place, wanted), details)
     asked = undecided(detail, drawn, series, params.dedupe)
     similarity = np.full(len(pairs), np.nan, np.float32)
     similarity[asked] = cosines(pairs[asked], _pixels(workspace, place, wanted), default_extractor())
     confirmed = same_picture(detail, similarity, drawn, params.dedupe) & ~series
-    groups = components(pairs["a"][confirmed], pairs["b"][confirmed], len(place))
-    verdict = judge(rows, groups, params.dedupe.policy, list(params.sources.use))
+    groups = with_alone(components(pairs["a"][confirmed], pairs["b"][confirmed], len(place)), copies, place)
+    verdict = judge(rows, groups, params.dedupe.policy, list(params.sources.use), copies)
     _write(workspace, verdict, _pair_rows(pairs, detail, similarity, series, confirmed, rows))
     return DedupeResult(
         images=len(place),

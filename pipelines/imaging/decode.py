@@ -72,8 +72,9 @@ class DecodedImage:
 def decode_image(data: bytes, *, max_pixels: int, max_bytes: int, at_least: int | None = None) -> DecodedImage:
     """Return the file's picture as upright 8-bit sRGB.
 
-    EXIF rotation is applied. Transparency is composited on white. A colour profile is converted to sRGB where it can
-    be. Grey, palette, CMYK and 16-bit files become RGB; 16 bits are divided by 257, so full range stays full range.
+    EXIF rotation is applied. A colour profile is converted to sRGB where it can be; that of a grey file is not asked.
+    Transparency is then composited on white, as a viewer would. Grey, palette, CMYK and 16-bit files become RGB; 16 bits
+    are divided by 257, so full range stays full range.
 
     Args:
         data: the whole file.
@@ -158,10 +159,13 @@ def _to_srgb(image: Any) -> Any:
         return _from_deep_grey(image)
     if image.mode in ("F", "LAB"):
         raise Undecodable("unsupported_mode", f"pixel mode {image.mode}; needs 8 or 16 bits a channel; convert it")
+    # A grey file's profile, if it is a valid one, says nothing of red, green and blue.
+    profile = None if image.mode in ("1", "L", "LA", "La") else image.info.get("icc_profile")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return _on_white(image.convert("RGBA"))
-    profile = image.info.get("icc_profile")
-    return _through_profile(image, profile) if profile and image.mode in ("RGB", "CMYK") else image.convert("RGB")
+        return _on_white(image.convert("RGBA"), profile)
+    if not profile:
+        return image.convert("RGB")
+    return _through_profile(image if image.mode in ("RGB", "CMYK") else image.convert("RGB"), profile)
 
 
 def _from_deep_grey(image: Any) -> Any:
@@ -174,10 +178,16 @@ def _from_deep_grey(image: Any) -> Any:
     return Image.fromarray(grey, "L").convert("RGB")
 
 
-def _on_white(image: Any) -> Any:
-    """Return RGBA over white; where alpha is 255 the colours are untouched."""
-    if image.getchannel("A").getextrema() == (255, 255):
-        return image.convert("RGB")
+def _on_white(image: Any, profile: bytes | None) -> Any:
+    """Return RGBA, through its profile if there is one, over white; where alpha is 255 that leaves the colours alone."""
+    alpha, opaque = image.getchannel("A"), image.convert("RGB")
+    if profile:
+        opaque = _through_profile(opaque, profile)
+    if alpha.getextrema() == (255, 255):
+        return opaque
+    if profile:
+        image = opaque.copy()
+        image.putalpha(alpha)
     return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
 
 

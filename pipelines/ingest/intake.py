@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.imaging.constancy import balance
-from pipelines.imaging.normalise import encode_png, image_id, normalise
+from pipelines.imaging.normalise import Normalised, encode_png, image_id, normalise
 from pipelines.imaging.tone import Ita, measure_ita
 from pipelines.ingest.pseudonym import pseudonym
 from pipelines.ingest.withdrawn import WITHDRAWN, Withdrawn
@@ -100,10 +100,8 @@ class Intake:
                 "incomplete", "the adapter gave neither a fault nor a picture; that is a defect of the adapter"
             )
         loaded = row.picture.load(self._settings)
-        square = normalise(loaded.image, loaded.mask, self._settings.resolution)
+        square, candidate.pixels, candidate.name = named_pixels(loaded, self._settings)
         candidate.loaded = replace(loaded, image=square.image, mask=square.mask)
-        candidate.pixels = balance(square.pixels, self._settings.colour_constancy)
-        candidate.name = image_id(candidate.pixels)
         self._withdrawn.refuse_image(candidate.name)
 
     def _measure(self, candidate: _Candidate) -> None:
@@ -130,6 +128,16 @@ class Intake:
             self.outcome.refused.append(self._withdrawn.record(self._source, self._ids, row))
         else:
             self.outcome.refused.append(quarantine_row(self._source, row, refusal.code, refusal.message))
+
+
+def named_pixels(loaded: LoadedPicture, settings: IngestParams) -> tuple[Normalised, npt.NDArray[np.uint8], str]:
+    """Return a picture's square, the pixels that enter a catalog (its light balanced), and their image_id.
+
+    Also for those who ask which image a row is or would be: the same steps, or they name an image that never was.
+    """
+    square = normalise(loaded.image, loaded.mask, settings.resolution)
+    pixels = balance(square.pixels, settings.colour_constancy)
+    return square, pixels, image_id(pixels)
 
 
 def _catalog_row(candidate: _Candidate, origin: _Origin, settings: IngestParams) -> CatalogRow:

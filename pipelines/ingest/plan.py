@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from pipelines.ingest.withdrawn import read_withdrawn
+from pipelines.ingest.withdrawn import withdrawn_for_ingest
 from pipelines.sources.fingerprint import source_digest
 from pipelines.sources.interface import SourceReader
 from pipelines.sources.registry import open_sources
@@ -44,9 +44,10 @@ def plan_shards(workspace: Workspace, params: Params) -> list[ShardPlan]:
 
     Raises:
         SourceError: a source's folder, table, column or images are missing.
+        ParamsError: the withdrawal list is damaged, or of another salt, resolution or colour constancy.
     """
     plans = []
-    withdrawn = read_withdrawn(workspace, params.ingest.salt).key()
+    withdrawn = withdrawn_for_ingest(workspace, params.ingest).key()
     for name, reader in open_sources(workspace, params).items():
         plans += _plan_source(name, reader, params, withdrawn)
     return plans

@@ -8,19 +8,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.ingest.pack import Packer
 from pipelines.ingest.plan import ShardPlan, plan_shards
 from pipelines.ingest.shard import ShardCount, ShardFiles, shard_files, staging
 from pipelines.sources.permission import permitted_sources
-from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
+from schemas.catalog import LABEL_CONFLICT, CatalogRow, CopyRow, PixelRow, QuarantineRow
 from schemas.errors import CheckFailed
 from schemas.params import Params
 from schemas.paths import Workspace
-from schemas.table import Row, from_table, read_table, to_table, write_text
+from schemas.table import Row, arrow_schema, from_table, read_table, to_table, write_text
 
 STRAY: Final = "file_without_row"
 
@@ -67,13 +68,34 @@ class _Tally:
     codes: Counter[str] = field(default_factory=Counter)
 
 
+class _Entered(NamedTuple):
+    """The row that pixels entered with."""
+
+    source: str
+    row_id: str
+    lesion: str
+    fst: int | None
+
+
+class _Settled(NamedTuple):
+    """A shard once the shards before it are known."""
+
+    catalog: pa.Table
+    stays: list[bool]
+    """Of every row of the shard's own catalog, whether it is in `catalog`."""
+    copies: pa.Table
+    quarantine: pa.Table
+
+
 def settle_catalog(workspace: Workspace, params: Params) -> IngestResult:
-    """Return the counts, having made data/catalog, data/images and data/quarantine from the finished shards.
+    """Return the counts, having made data/{catalog,images,copies,quarantine} from the finished shards.
 
     Of rows with equal pixels the first stays, in the order of params.yaml and the tables; the others go to quarantine
-    as `duplicate_pixels`, naming it. The three folders are built beside the old ones and swapped in last. Killed before
-    that, the old ones stand and a rerun resumes; killed within, a rerun swaps again. Called again when all is settled,
-    it changes nothing and returns the same.
+    as `duplicate_pixels`, or `label_conflict` where they name another lesion, naming it. They are in copies too: whom they
+    show and what they say of the lesion holds for the picture that stays, and dedupe, which compares pictures, decides
+    on it. The four folders are built beside the old ones and swapped in last. Killed before that, the old ones stand and
+    a rerun resumes; killed within, a rerun swaps again. Called again when all is settled, it changes nothing and returns
+    the same.
 
     Raises:
         CheckFailed: a shard is missing, or rows in are not catalog + quarantine.
@@ -81,7 +103,7 @@ def settle_catalog(workspace: Workspace, params: Params) -> IngestResult:
     """
     plans = plan_shards(workspace, params)
     record = staging(workspace) / f"settled-{_build_key(plans, params)}.json"
-    targets = (workspace.catalog, workspace.images, workspace.quarantine)
+    targets = (workspace.catalog, workspace.images, workspace.copies, workspace.quarantine)
     if record.is_file() and all(folder.is_dir() for folder in targets):
         _drop_leftovers(workspace, record)
         return IngestResult.model_validate_json(record.read_text(encoding="utf-8"))
@@ -116,28 +138,31 @@ def _require_shards(workspace: Workspace, plans: Sequence[ShardPlan]) -> None:
 
 def _merge(workspace: Workspace, params: Params, plans: Sequence[ShardPlan], build: Path) -> IngestResult:
     """Return the counts, having packed every shard into `build`. One shard and one output file are in memory."""
-    kept: dict[str, tuple[str, str, str]] = {}
+    kept: dict[str, _Entered] = {}
     tallies: dict[str, _Tally] = {}
     size = params.ingest.shard_rows
     for name in permitted_sources(params):
-        rows, pixels, refused = (
+        rows, pixels, copies, refused = (
             Packer(build / folder, name, row, size)
-            for folder, row in (("catalog", CatalogRow), ("images", PixelRow), ("quarantine", QuarantineRow))
-        )
+            for folder, row in (
+                ("catalog", CatalogRow), ("images", PixelRow), ("copies", CopyRow), ("quarantine", QuarantineRow),
+            )
+        )  # fmt: skip
         tally = tallies[name] = _Tally()
         for plan in (p for p in plans if p.source == name):
             files = shard_files(workspace, plan.key)
-            catalog, stays, quarantine = _settle_shard(files, kept)
-            rows.add(catalog)
-            refused.add(quarantine)
-            if pixels.takes(len(stays)) and all(stays):
+            settled = _settle_shard(files, kept)
+            rows.add(settled.catalog)
+            copies.add(settled.copies)
+            refused.add(settled.quarantine)
+            if pixels.takes(len(settled.stays)) and all(settled.stays):
                 pixels.take(files.images)
-            elif any(stays):
-                pixels.add(read_table(files.images, PixelRow).filter(pa.array(stays, pa.bool_())))
+            elif any(settled.stays):
+                pixels.add(read_table(files.images, PixelRow).filter(pa.array(settled.stays, pa.bool_())))
             tally.entries += ShardCount.model_validate_json(files.count.read_text(encoding="utf-8")).rows
-            tally.catalog += catalog.num_rows
-            tally.codes.update(quarantine.column("code").to_pylist())
-        for packer in (rows, pixels, refused):
+            tally.catalog += settled.catalog.num_rows
+            tally.codes.update(settled.quarantine.column("code").to_pylist())
+        for packer in (rows, pixels, copies, refused):
             packer.close()
     return IngestResult(sources={name: _count(name, tally) for name, tally in tallies.items()})
 
@@ -159,8 +184,8 @@ def _count(name: str, tally: _Tally) -> SourceCount:
     )
 
 
-def _settle_shard(files: ShardFiles, kept: dict[str, tuple[str, str, str]]) -> tuple[pa.Table, list[bool], pa.Table]:
-    """Return a shard's catalog without pixels seen before, which of its images stay, and its quarantine.
+def _settle_shard(files: ShardFiles, kept: dict[str, _Entered]) -> _Settled:
+    """Return a shard's catalog without pixels seen before, and what becomes of the rows with those.
 
     Adds what stays to `kept`.
     """
@@ -169,22 +194,37 @@ def _settle_shard(files: ShardFiles, kept: dict[str, tuple[str, str, str]]) -> t
     out = read_table(files.quarantine, QuarantineRow)
     refused = out.num_rows - catalog.num_rows
     stays, repeats = [], []
-    for position, (image, source, row_id, lesion, fst) in enumerate(zip(*columns, strict=True)):
-        label = f"{lesion}, FST {fst or 'unknown'}"
+    for position, (image, *said) in enumerate(zip(*columns, strict=True)):
+        row = _Entered(*said)
         stays.append(image not in kept)
         if image in kept:
-            row = from_table(out.slice(refused + position, 1), QuarantineRow)[0]
-            repeats.append(row.model_copy(update={"message": _duplicate_message(image, label, kept[image])}))
+            record = from_table(out.slice(refused + position, 1), QuarantineRow)[0]
+            repeats.append(record.model_copy(update=_repeat(image, row, kept[image])))
         else:
-            kept[image] = (source, row_id, label)
-    quarantine = pa.concat_tables([out.slice(0, refused), to_table(repeats, QuarantineRow)])
-    return catalog.filter(pa.array(stays, pa.bool_())), stays, quarantine
+            kept[image] = row
+    mask = pa.array(stays, pa.bool_())
+    schema = arrow_schema(CopyRow)
+    return _Settled(
+        catalog=catalog.filter(mask),
+        stays=stays,
+        copies=catalog.filter(pc.invert(mask)).select(schema.names).cast(schema),
+        quarantine=pa.concat_tables([out.slice(0, refused), to_table(repeats, QuarantineRow)]),
+    )
 
 
-def _duplicate_message(image: str, label: str, first: tuple[str, str, str]) -> str:
-    """Return why a row with pixels seen before stays out; where the two labels disagree it says so."""
-    conflict = "" if label == first[2] else f", and the labels disagree ({label} here, {first[2]} there)"
-    return f"its pixels entered as {image} from {first[0]} row {first[1]}{conflict}; each enters once; drop one row"
+def _repeat(image: str, row: _Entered, first: _Entered) -> dict[str, str]:
+    """Return why a row with pixels seen before stays out, as code and message; where labels disagree it says so."""
+    message = f"its pixels entered as {image} from {first.source} row {first.row_id}"
+    if row[2:] != first[2:]:
+        message += f", and the labels disagree ({_label(row)} here, {_label(first)} there)"
+    if row.lesion != first.lesion:
+        needed = "one picture needs one diagnosis, so dedupe leaves that row out too; correct or drop the wrong row"
+        return {"code": LABEL_CONFLICT, "message": f"{message}; {needed}"}
+    return {"message": f"{message}; each enters once; drop one row"}
+
+
+def _label(row: _Entered) -> str:
+    return f"{row.lesion}, FST {row.fst or 'unknown'}"
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from io import BytesIO
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
+from PIL import Image
 
-from pipelines.imaging.normalise import image_id, normalise
+from pipelines.ingest.intake import named_pixels
 from pipelines.ingest.pseudonym import salt_name, salted
 from pipelines.ingest.withdrawn import read_withdrawn, write_withdrawn
 from pipelines.sources.interface import Refused, SourceRow
 from pipelines.sources.permission import permitted_sources
 from pipelines.sources.registry import open_source
+from schemas.duplicates import ClusterRow
 from schemas.errors import NotFoundError, UserError
 from schemas.params import IngestParams, Params
 from schemas.paths import Workspace
+from schemas.table import read_table
 from schemas.withdrawal import WithdrawalKind, WithdrawalRow
-from schemas.words import Modality
+from schemas.words import ColourConstancy, Modality
+
+
+class Making(NamedTuple):
+    """What an image_id depends on besides the file: made otherwise, the same picture has another one."""
+
+    resolution: int | None  # None: unknown
+    colour_constancy: ColourConstancy
 
 
 @dataclass(frozen=True)
@@ -29,8 +40,14 @@ class Found:
 
     dataset: str
     rows: int
-    images: tuple[str, ...]
+    made: Mapping[str, Making]
+    """How the pixels of each picture, by image_id, were made: as the catalog's were, or as params.yaml says now."""
     alike: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The image_ids, sorted."""
+        return tuple(sorted(self.made))
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Withdrawal:
     entries: int
     """Lines added; 0 if all were there before."""
     alike: tuple[str, ...]
-    """Rows of the catalog in the same duplicate cluster: near copies, not withdrawn; look at them."""
+    """Rows in the same duplicate cluster, by the last dedupe: near copies, not withdrawn; look at them."""
     next: str
 
 
@@ -74,7 +91,8 @@ def withdraw(
             f"source {source}: no {kind.value} with that id; the publisher's own spelling is needed; check it, or "
             "record it all the same with --absent"
         )
-    added = [e for e in _entries(params.ingest.salt, found, kind, name, why) if not _is_there(e, present)]
+    there = {_key(entry) for entry in present}
+    added = [e for e in _entries(params.ingest, found, kind, name, why) if _key(e) not in there]
     write_withdrawn(workspace, [*present, *added])
     return Withdrawal(
         found.dataset, kind, found.rows, len(found.images), len(added), found.alike,
@@ -90,19 +108,30 @@ def _check_words(name: str, why: str) -> None:
         raise UserError("withdraw: the reason holds the id itself, and the list is committed; say why without it")
 
 
-def _entries(salt: str, found: Found, kind: WithdrawalKind, name: str, why: str) -> Iterator[WithdrawalRow]:
-    fixed = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "dataset": found.dataset, "salt": salt_name(salt)}
-    if kind != WithdrawalKind.IMAGE:
-        digest = salted(salt, found.dataset, kind.value, name.strip())
-        yield WithdrawalRow(kind=kind, digest=digest, reason=why.strip(), **fixed)
-    own = (name.strip().lower().removesuffix(".png"),) if kind == WithdrawalKind.IMAGE else ()
-    for image in sorted({*found.images, *own}):
+def _entries(
+    settings: IngestParams, found: Found, kind: WithdrawalKind, name: str, why: str
+) -> Iterator[WithdrawalRow]:
+    salt, made, owner = settings.salt, dict(found.made), None
+    fixed = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "dataset": found.dataset, "salt": salt_name(salt), "reason": why.strip()
+    }  # fmt: skip
+    if kind == WithdrawalKind.IMAGE:
+        # One that the catalog does not have: taken for made as now, so that a change of that does not pass in silence.
+        made.setdefault(name.strip().lower().removesuffix(".png"), _as_now(settings))
+    else:
+        owner = salted(salt, found.dataset, kind.value, name.strip())
+        yield WithdrawalRow(kind=kind, digest=owner, **fixed)
+    for image, by in sorted(made.items()):
         digest = salted(salt, "", "image", image)
-        yield WithdrawalRow(kind=WithdrawalKind.IMAGE, digest=digest, reason=why.strip(), **fixed)
+        yield WithdrawalRow(kind=WithdrawalKind.IMAGE, digest=digest, of=owner, **by._asdict(), **fixed)
 
 
-def _is_there(entry: WithdrawalRow, present: tuple[WithdrawalRow, ...]) -> bool:
-    return any((entry.kind, entry.dataset, entry.digest) == (e.kind, e.dataset, e.digest) for e in present)
+def _key(entry: WithdrawalRow) -> frozenset[tuple[str, Any]]:
+    return frozenset(entry.model_dump(exclude={"date", "salt", "reason"}).items())
+
+
+def _as_now(settings: IngestParams) -> Making:
+    return Making(settings.resolution, settings.colour_constancy)
 
 
 def find(workspace: Workspace, params: Params, source: str, kind: WithdrawalKind, name: str) -> Found:
@@ -111,6 +140,7 @@ def find(workspace: Workspace, params: Params, source: str, kind: WithdrawalKind
     Raises:
         NotFoundError: no such source in params.yaml, or it is left out by `sources.require`.
         SourceError: the source cannot be opened.
+        CheckFailed: the clusters that dedupe wrote have other columns than declared.
     """
     used = permitted_sources(params)
     if source not in used:
@@ -122,23 +152,44 @@ def find(workspace: Workspace, params: Params, source: str, kind: WithdrawalKind
         WithdrawalKind.IMAGE: ("image_id", name.strip().lower().removesuffix(".png")),
     }[kind]
     listed = [r for r in _catalog(workspace, *wanted) if r["source"] == source or kind != WithdrawalKind.ROW]
-    images = {row["image_id"] for row in listed}
+    now, then = _as_now(params.ingest), _resolution(workspace) if listed else None
+    made = {row["image_id"]: Making(then, ColourConstancy(row["colour_constancy"])) for row in listed}
     rows = len(listed)
     # The catalog alone is not enough: a row of theirs may be in quarantine because its pixels entered from elsewhere.
-    # Phantoms are drawn to be read, and no two are alike: the catalog will do.
-    if kind != WithdrawalKind.IMAGE and not (listed and reader.modality == Modality.PHANTOM):
+    # Phantoms are drawn to be read, and no two are alike: the catalog will do, if it was made as the next one will be.
+    same = {now, now._replace(resolution=None)}
+    enough = bool(made) and reader.modality == Modality.PHANTOM and set(made.values()) <= same
+    if kind != WithdrawalKind.IMAGE and not enough:
         named = [row for row in reader.rows(0, len(reader)) if _names(row, kind, name.strip())]
-        images |= {made for row in named if (made := _image_of(row, params.ingest))}
+        made |= {image: now for row in named if (image := _image_of(row, params.ingest))}
         rows = max(rows, len(named))
-    clusters = {row["dup_cluster"] for row in listed} - {None}
-    near = [row for c in sorted(clusters) for row in _catalog(workspace, "dup_cluster", c) if row not in listed]
-    alike = tuple(sorted(f"{row['source']} row {row['source_row_id']}" for row in near))
-    return Found(reader.id_space, rows, tuple(sorted(images)), alike)
+    return Found(reader.id_space, rows, made, _alike(workspace, made))
+
+
+def _alike(workspace: Workspace, images: Mapping[str, Making]) -> tuple[str, ...]:
+    """Return the rows that dedupe found to show the same picture as one of the images, by the clusters that it wrote."""
+    if not workspace.clusters.is_file():
+        return ()
+    clustered = read_table(workspace.clusters, ClusterRow).to_pylist()
+    clusters = {row["dup_cluster"] for row in clustered if row["image_id"] in images}
+    near = [row for row in clustered if row["dup_cluster"] in clusters and row["image_id"] not in images]
+    return tuple(sorted(f"{row['source']} row {row['source_row_id']}" for row in near))
+
+
+def _resolution(workspace: Workspace) -> int | None:
+    """Return the side of the catalog's images, px, by the first of them: params.yaml may have changed since."""
+    files = sorted(workspace.images.glob("*.parquet")) if workspace.images.is_dir() else []
+    for file in files:
+        with pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(1, columns=["image.bytes"]):
+                with Image.open(BytesIO(batch["image"][0].as_py()["bytes"]), formats=("PNG",)) as first:
+                    return first.width
+    return None
 
 
 def _catalog(workspace: Workspace, column: str, value: str) -> list[dict[str, Any]]:
     files = sorted(workspace.catalog.glob("*.parquet")) if workspace.catalog.is_dir() else []
-    columns = ["image_id", "source", "source_row_id", "dup_cluster"]
+    columns = ["image_id", "source", "colour_constancy"]
     return [
         row
         for file in files
@@ -160,4 +211,4 @@ def _image_of(row: SourceRow, settings: IngestParams) -> str | None:
         loaded = row.picture.load(settings)
     except Refused:
         return None
-    return image_id(normalise(loaded.image, loaded.mask, settings.resolution).pixels)
+    return named_pixels(loaded, settings)[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,12 +18,15 @@ from pipelines.ingest.pseudonym import salt_name, salted
 from pipelines.sources.interface import Refused, SourceRow
 from schemas.catalog import QuarantineRow
 from schemas.errors import ParamsError
+from schemas.params import IngestParams
 from schemas.paths import Workspace
 from schemas.table import write_text
 from schemas.withdrawal import WithdrawalKind, WithdrawalRow
 
 WITHDRAWN: Final = "withdrawn"
 """Quarantine code of a row that was withdrawn. Its record keeps neither the row nor its id."""
+LATER: Final = ("resolution", "colour_constancy", "of")
+"""Columns that lists of older versions do not have. What their pixels were made with is unknown."""
 MESSAGE: Final = "consent was withdrawn; the row stays out; see infra/withdrawn.csv"
 
 
@@ -38,7 +42,7 @@ class Withdrawn:
 
     def key(self) -> str:
         """Return a sha256 over what is withdrawn (not when or why); empty if nothing is."""
-        said = sorted((e.dataset, e.kind.value, e.digest) for e in self.entries)
+        said = sorted({(e.dataset, e.kind.value, e.digest) for e in self.entries})
         return hashlib.sha256(repr(said).encode()).hexdigest() if said else ""
 
     def refuse_row(self, row: SourceRow, dataset: str) -> None:
@@ -79,8 +83,38 @@ class Withdrawn:
         return QuarantineRow(source=source, source_row_id=name, code=WITHDRAWN, message=MESSAGE, raw="{}")
 
 
+def withdrawn_for_ingest(workspace: Workspace, settings: IngestParams) -> Withdrawn:
+    """Return the withdrawal list for those who make pixels: its images must be of pixels made in the same way.
+
+    Raises:
+        ParamsError: as `read_withdrawn`; or images on the list were made under another `ingest.resolution` or
+            `ingest.colour_constancy`, and what brought them along has not as many under the present ones too.
+    """
+    found = read_withdrawn(workspace, settings.salt)
+    images = [e for e in found.entries if e.kind == WithdrawalKind.IMAGE and e.resolution and e.colour_constancy]
+    now = (settings.resolution, settings.colour_constancy)
+    count = Counter((e.of, e.resolution, e.colour_constancy) for e in images)
+    old = [
+        e
+        for e in images
+        if (e.resolution, e.colour_constancy) != now
+        and not (e.of and count[e.of, *now] >= count[e.of, e.resolution, e.colour_constancy])
+    ]
+    if old:
+        made = sorted({f"resolution {e.resolution} and colour_constancy {e.colour_constancy}" for e in old})
+        raise ParamsError(
+            f"infra/withdrawn.csv: {len(old)} images of {len(found.entries)} entries were made under ingest's "
+            f"{' or '.join(made)}, now {now[0]} and {now[1]}, so they would match nothing and other copies of them would "
+            "come in; put the old values back, or `equiderm withdraw` the same patients and rows again under the new "
+            "ones; where their pictures are no longer all there, empty resolution and colour_constancy of those lines"
+        )
+    return found
+
+
 def read_withdrawn(workspace: Workspace, salt: str) -> Withdrawn:
     """Return the withdrawal list; an absent file withdraws nothing (in a build DVC insists that it is there).
+
+    For those who ask about earlier images too: whatever their pixels were made with.
 
     Raises:
         ParamsError: a line is not an entry, or was written under another salt than `ingest.salt`.
@@ -92,9 +126,10 @@ def read_withdrawn(workspace: Workspace, salt: str) -> Withdrawn:
 @lru_cache(maxsize=4)
 def _parse(data: bytes, salt: str) -> Withdrawn:
     where, columns = "infra/withdrawn.csv", list(WithdrawalRow.model_fields)
+    older = [column for column in columns if column not in LATER]
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
-        if data and reader.fieldnames != columns:
+        if data and reader.fieldnames not in (columns, older):
             raise ParamsError(f"{where}: columns {reader.fieldnames}; needs {', '.join(columns)}; restore it from git")
         entries = tuple(_entry(row, f"{where} line {reader.line_num}") for row in reader)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -110,11 +145,14 @@ def _parse(data: bytes, salt: str) -> Withdrawn:
 
 def _entry(row: dict[str, str], where: str) -> WithdrawalRow:
     try:
-        return WithdrawalRow.model_validate(row)
+        entry = WithdrawalRow.model_validate({k: None if k in LATER and not cell else cell for k, cell in row.items()})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "line"
         raise ParamsError(f"{where}: {field}: {first['msg']}; restore the line from git") from None
+    if None in row.values():
+        raise ParamsError(f"{where}: cells missing at its end, it was cut; restore the line from git")
+    return entry
 
 
 def _indexed(entries: tuple[WithdrawalRow, ...], salt: str) -> Withdrawn:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipelines.sources.folder import FolderIndex, SourceFolder
 from pipelines.sources.interface import Facts, Fault, Refused, SourceRow
@@ -14,10 +15,14 @@ from pipelines.sources.labels import Labels
 from pipelines.sources.naming import is_plain_name, is_plain_path
 from pipelines.sources.picture import FilePicture
 from pipelines.sources.table import RawRow, RawTable
+from schemas.catalog import LABEL_CONFLICT
 from schemas.licences import Licence, licence_of
 from schemas.paths import Workspace
 from schemas.source_params import FolderSource, dataset_of
 from schemas.words import Modality
+
+NAMED: Final = 5
+"""Diagnoses of one id that a message names."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +156,9 @@ class TabularReader:
         if not row_id:
             raise Refused("id_missing", f"{row.place} has no {column}; needs one; correct the line")
         self._check_name(image, row.values.get(image, "").strip())
-        if position in self._repeats:
-            first = self._table.rows[self._repeats[position]].place
-            raise Refused("duplicate_id", f"{column} {row_id} is on {first} already; needs to be unique; drop one row")
+        repeat = self._repeats.get(position)
+        if repeat:
+            raise Refused(repeat.code, f"{column} {row_id} {repeat.message}")
 
     def _check_name(self, column: str, name: str) -> None:
         if self._layout.by_path and not is_plain_path(name):
@@ -199,15 +204,46 @@ class TabularReader:
             why = f"no row of {self._table.name} names {name}; needs a row; rename the file or add its row"
         return SourceRow(name, {"file": name}, fault=Fault("file_without_row", why))
 
-    def _find_repeats(self) -> dict[int, int]:
-        """Return, for every row whose id came before, the position of the first."""
+    def _find_repeats(self) -> dict[int, Fault]:
+        """Return what is wrong with every row whose id came before, and with all rows of an id that has two diagnoses.
+
+        Which of those is right cannot be told from their order.
+        """
         first: dict[str, int] = {}
-        repeats = {}
+        again: dict[str, list[int]] = {}
         for position, row in enumerate(self._table.rows):
             row_id = row.values.get(self._layout.row_id, "").strip()
             if row_id and first.setdefault(row_id, position) != position:
-                repeats[position] = first[row_id]
-        return repeats
+                again.setdefault(row_id, [first[row_id]]).append(position)
+        return {position: fault for positions in again.values() for position, fault in self._repeated(positions)}
+
+    def _repeated(self, positions: Sequence[int]) -> Iterator[tuple[int, Fault]]:
+        """Yield the faults of the rows of one id, given in their order."""
+        rows = [self._table.rows[position] for position in positions]
+        said: dict[str, str] = {}
+        for row in rows:
+            if name := self._said(row):
+                said.setdefault(name, row.place)
+        if len(said) > 1:
+            named = " and ".join(f"{place} ({name})" for name, place in islice(said.items(), NAMED))
+            why = f"is on {named}; one picture needs one diagnosis; correct or drop the wrong rows"
+            yield from ((position, Fault(LABEL_CONFLICT, why)) for position in positions)
+        else:
+            why = f"is on {rows[0].place} already; needs to be unique; drop one row"
+            yield from ((position, Fault("duplicate_id", why)) for position in positions[1:])
+
+    def _said(self, row: RawRow) -> str | None:
+        """Return the lesion that a row names, or its label if that is not mapped; None if it names or tells none."""
+        if row.fault:
+            return None
+        try:
+            facts = self._layout.interpret(row.values)
+        except (Refused, KeyError):
+            return None
+        try:  # whether the label contradicts its own row is asked when the row is read
+            return str(self._labels.diagnose(replace(facts, malignant=None)).lesion)
+        except Refused as refused:
+            return None if refused.code == "label_unknown" else facts.label
 
     def _find_strays(self) -> list[Path]:
         column = self._layout.image or self._layout.row_id

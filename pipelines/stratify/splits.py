@@ -17,7 +17,7 @@ from schemas.table import arrow_schema
 
 
 def split_pieces(con: duckdb.DuckDBPyConnection, files: Sequence[str], params: StratifyParams) -> Iterator[pa.Table]:
-    """Yield the catalog's kept rows in pieces of about `ROW_GROUP`, by the tables `grouped` and `member` of `con`.
+    """Yield the catalog's kept rows in pieces of about `ROW_GROUP`, by the tables of `group_owners`.
 
     DuckDB sees only the three columns of ids of one piece; the other columns pass by as they were read. So memory
     stays flat, and the rows keep their order without a sort.

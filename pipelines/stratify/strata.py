@@ -6,13 +6,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from pipelines.stratify.closed import keep_from_learning
-from pipelines.stratify.grouping import SQL, group_owners
+from pipelines.stratify.grouping import SQL, Files, group_owners
 from pipelines.stratify.quota_table import read_quota_table
 from pipelines.stratify.quotas import allocate
 from pipelines.stratify.splits import split_pieces
-from pipelines.tables.query import ahead, catalog_files, connect, statement, stream, write_stream
-from schemas.catalog import CatalogRow
+from pipelines.tables.query import ahead, catalog_files, connect, copy_files, statement, stream, write_stream
+from schemas.catalog import CatalogRow, CopyRow
 from schemas.duplicates import ClusterRow
 from schemas.errors import WorkspaceError
 from schemas.params import Params, StratifyParams
@@ -46,7 +45,7 @@ class StratifyResult(BaseModel):
             **{level.value: sum(s.support is level for s in self.strata) for level in Support},
             "need": need,
             "quota": quota,
-            "shortfall": need - quota,
+            "beyond_quota": need - quota,
         }
 
     @computed_field  # type: ignore[prop-decorator]
@@ -68,8 +67,8 @@ def stratify(workspace: Workspace, params: Params) -> StratifyResult:
     appear together, once all are written.
 
     Raises:
-        WorkspaceError: there is no catalog or no table of duplicates; run ingest or dedupe first.
-        CheckFailed: a file has other columns than CatalogRow, or ClusterRow.
+        WorkspaceError: there is no catalog, list of exact copies or table of duplicates; run ingest or dedupe first.
+        CheckFailed: a file has other columns than CatalogRow, CopyRow, or ClusterRow.
         ParamsError: the quota table is not readable, or names a stratum that the catalog does not have.
     """
     table = read_quota_table(workspace, params.stratify.quotas)
@@ -80,7 +79,6 @@ def stratify(workspace: Workspace, params: Params) -> StratifyResult:
     workspace.splits.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write_splits(workspace, files, params, partials[workspace.splits])
-        keep_from_learning(workspace, partials[workspace.splits])
         strata = _count_strata(workspace, params.stratify, partials[workspace.splits])
         quotas = allocate(strata, params.stratify, table)
         write_stream(iter([to_table(strata, StratumRow)]), StratumRow, partials[workspace.strata])
@@ -98,9 +96,10 @@ def _write_splits(workspace: Workspace, files: list[str], params: Params, path: 
         where = workspace.clusters.relative_to(workspace.root)
         raise WorkspaceError(f"{where}: not there; stratify must know the duplicates; run `equiderm dedupe` first")
     read_table(workspace.clusters, ClusterRow, columns=["kept"])  # checks the declared columns
+    copies = copy_files(workspace, "stratify")
+    read_table([Path(f) for f in copies], CopyRow, columns=["lesion"])
     with connect(workspace) as con:
-        con.execute(statement(SQL, "members"), {"clusters": [str(workspace.clusters)]})
-        group_owners(con, files, list(params.sources.use))
+        group_owners(con, Files(files, copies, [str(workspace.clusters)]), list(params.sources.use))
         write_stream(ahead(split_pieces(con, files, params.stratify)), CatalogRow, path, plain=UNIQUE)
 
 

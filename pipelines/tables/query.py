@@ -55,6 +55,21 @@ def catalog_files(workspace: Workspace, stage: str) -> list[str]:
     return files
 
 
+def copy_files(workspace: Workspace, stage: str) -> list[str]:
+    """Return the Parquet files of the rows that stayed out as exact copies, sorted by name; `stage` is who asks.
+
+    Raises:
+        WorkspaceError: there is none. Ingest writes one a source, also if it is empty.
+    """
+    files = sorted(str(p) for p in workspace.copies.glob("*.parquet") if not p.name.startswith("."))
+    if not files:
+        folder = workspace.copies.relative_to(workspace.root)
+        raise WorkspaceError(
+            f"{folder}: got no Parquet file; {stage} must know whom exact copies show; run `equiderm ingest` first"
+        )
+    return files
+
+
 def stream(con: duckdb.DuckDBPyConnection, query: str, given: dict[str, Any], row: type[Row]) -> Iterator[pa.Table]:
     """Yield the rows of a query as tables of at most `ROW_GROUP` rows under the declared schema of `row`."""
     schema = arrow_schema(row)

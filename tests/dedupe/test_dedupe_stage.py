@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalog_rows import catalog_row
+from catalog_rows import catalog_row, write_copies
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
@@ -22,7 +22,7 @@ from pipelines.phantoms.scene import draw
 from pipelines.stratify.strata import stratify
 from schemas.catalog import CatalogRow, PixelRow, QuarantineRow
 from schemas.duplicates import ClusterRow, PairRow
-from schemas.errors import CheckFailed
+from schemas.errors import CheckFailed, WorkspaceError
 from schemas.params import Params, parse_params
 from schemas.paths import Workspace
 from schemas.source_params import PhantomSource
@@ -74,6 +74,7 @@ def filled(root: Path, entries: Sequence[Entry]) -> Workspace:
     for start in range(0, len(rows), 20):
         write_rows(rows[start : start + 20], CatalogRow, workspace.catalog / f"{start:05d}.parquet")
         write_rows(pixels[start : start + 20], PixelRow, workspace.images / f"{start:05d}.parquet")
+    write_copies(workspace)
     return workspace
 
 
@@ -160,6 +161,78 @@ def test_photos_of_one_lesion_are_a_series_and_not_duplicates(tmp_path: Path, or
     assert not pair.confirmed
 
 
+@pytest.mark.parametrize(("lesion", "code"), [("nevus", "near_duplicate"), ("melanoma", "label_conflict")])
+def test_one_lesion_in_two_sources_is_no_series_and_its_labels_are_compared(
+    tmp_path: Path, originals: list[Pixels], lesion: str, code: str
+) -> None:
+    """Sources of one archive share lesion ids; the same file read in two ways has other pixels in each."""
+    entries = [
+        (originals[0], {"source": "first", "lesion_id": "l"}),
+        (COPIES["jpeg at 70"](originals[0]), {"source": "second", "lesion_id": "l", "lesion": lesion}),
+    ]
+    workspace = filled(tmp_path, entries)
+    assert find_duplicates(workspace, settings()).quarantine == {code: 2 if code == "label_conflict" else 1}
+    (pair,) = read_rows(workspace.duplicates / "pairs.parquet", PairRow)
+    assert pair.confirmed
+    assert not pair.same_lesion
+
+
+def test_a_copy_in_another_source_does_not_make_a_series_duplicates(tmp_path: Path, originals: list[Pixels]) -> None:
+    """Both photos of the series are near the later source's picture: that one goes, the series stays whole."""
+    series = {"source": "first", "lesion_id": "l"}
+    entries = [
+        (originals[0], series),
+        (COPIES["mirrored"](originals[0]), series),
+        (COPIES["jpeg at 70"](originals[0]), {"source": "second"}),
+    ]
+    workspace = filled(tmp_path, entries)
+    assert find_duplicates(workspace, settings()).quarantine == {"near_duplicate": 1}
+    clusters = read_rows(workspace.clusters, ClusterRow)
+    assert {(c.source, c.kept) for c in clusters} == {("first", True), ("second", False)}
+    assert len(clusters) == 3
+
+
+@pytest.mark.parametrize("policy", ["keep_one", "keep_all_one_split"])
+def test_an_exact_copy_with_another_diagnosis_takes_the_picture_and_its_near_copies_out(
+    tmp_path: Path, originals: list[Pixels], policy: str
+) -> None:
+    entries = [
+        (originals[0], {"source": "first"}),
+        (originals[1], {"source": "first"}),
+        (originals[2], {"source": "first"}),
+        (COPIES["jpeg at 70"](originals[0]), {"source": "second"}),
+    ]
+    workspace = filled(tmp_path, entries)
+    rows = read_rows(workspace.catalog, CatalogRow)
+    exact = {"source": "second", "lesion": "melanoma"}
+    write_copies(
+        workspace,
+        [
+            catalog_row(90, image_id=rows[0].image_id, **exact),
+            catalog_row(91, image_id=rows[1].image_id, **exact),
+            catalog_row(92, image_id=rows[1].image_id, source="second"),
+            catalog_row(93, image_id=rows[2].image_id, source="second"),
+        ],
+    )
+    result = find_duplicates(workspace, settings(policy=policy))
+    assert result.quarantine == {"label_conflict": 3}
+    refused = {r.source_row_id: r for r in read_rows(workspace.duplicates / "quarantine.parquet", QuarantineRow)}
+    assert set(refused) == {"row-000000", "row-000001", "row-000003"}
+    assert refused["row-000001"].message == (
+        "first row row-000001 (nevus) shows the same picture as second row row-000091 (melanoma), second row row-000092 "
+        "(nevus); one picture needs one diagnosis; correct or drop the wrong row in its source"
+    )
+    assert "second row row-000090 (melanoma)" in refused["row-000003"].message
+    assert stratify(workspace, settings(policy=policy)).totals["real"] == 1
+
+
+def test_without_the_list_of_exact_copies_it_says_what_to_run(tmp_path: Path, originals: list[Pixels]) -> None:
+    workspace = filled(tmp_path, [(originals[0], {"source": "first"})])
+    (workspace.copies / "a.parquet").unlink()
+    with pytest.raises(WorkspaceError, match=r"data/copies: got no Parquet file; dedupe must know .* `equiderm ing"):
+        find_duplicates(workspace, settings())
+
+
 def test_the_order_of_the_catalog_means_nothing(tmp_path: Path, originals: list[Pixels]) -> None:
     def digests(entries: Sequence[Entry], folder: str) -> list[str]:
         workspace = filled(tmp_path / folder, entries)
@@ -187,6 +260,7 @@ def test_an_empty_catalog_has_no_duplicates(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     write_rows([], CatalogRow, workspace.catalog / "a.parquet")
     write_rows([], PixelRow, workspace.images / "a.parquet")
+    write_copies(workspace)
     assert find_duplicates(workspace, settings()).images == 0
     assert read_rows(workspace.clusters, ClusterRow) == []
 
@@ -195,7 +269,7 @@ def test_pairs_that_touch_are_one_cluster_and_a_long_message_still_names_the_oth
     groups = components(np.array([0, 1, 5, 2, 3, 4, 6]), np.array([1, 2, 7, 3, 4, 6, 8]), 10)
     assert groups == [[0, 1, 2, 3, 4, 6, 8], [5, 7]]
     rows = {i: catalog_row(i, source="first", lesion="melanoma" if i == 8 else "nevus") for i in range(10)}
-    verdict = judge(rows, groups, "keep_one", ["first"])
+    verdict = judge(rows, groups, "keep_one", ["first"], {})
     assert [c.kept for c in verdict.clusters] == [False] * 7 + [True, False]
     assert all("melanoma" in q.message for q in verdict.quarantine if q.code == "label_conflict")
     assert "and 1 more" in verdict.quarantine[0].message

@@ -52,6 +52,46 @@ def bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
+P3 = ((0.51512, 0.29198, 0.15710), (0.24120, 0.69225, 0.06657), (-0.00105, 0.04189, 0.78407))
+"""Display P3's linear RGB to XYZ under D50."""
+SRGB = ((0.4360747, 0.3850649, 0.1430804), (0.2225045, 0.7168786, 0.0606169), (0.0139322, 0.0971045, 0.7141733))
+GAMMA = 1.8
+"""Not P3's own curve, so that greys move too."""
+
+
+def wide_gamut() -> bytes:
+    """The least ICC profile of three primaries and a curve: version 2, matrix and gamma."""
+
+    def fixed(*values: float) -> bytes:
+        return struct.pack(f">{len(values)}i", *(round(v * 65536) for v in values))
+
+    name = b"Wide\0"
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(GAMMA * 256)) + bytes(2)
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(name)) + name + bytes(78 + 3),
+        b"cprt": b"text" + bytes(4) + b"none\0\0\0\0",
+        b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249),
+        **{letter + b"TRC": curve for letter in (b"r", b"g", b"b")},
+        **{
+            letter + b"XYZ": b"XYZ " + bytes(4) + fixed(*column)
+            for letter, column in zip((b"r", b"g", b"b"), np.array(P3).T, strict=True)
+        },
+    }
+    table, body = struct.pack(">I", len(tags)), b""
+    for tag, data in tags.items():
+        table += tag + struct.pack(">II", 128 + 4 + 12 * len(tags) + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4sI4s4s4s", 128 + len(table) + len(body), b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249)
+    return head.ljust(128, b"\0") + table + body
+
+
+def srgb_of(colour: tuple[int, int, int]) -> np.ndarray:
+    """What a colour under that profile is in sRGB, by the definition of both."""
+    linear = np.linalg.solve(np.array(SRGB), np.array(P3) @ (np.array(colour) / 255) ** GAMMA).clip(0, 1)
+    return np.rint(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)).astype(int)
+
+
 def test_plain_png_keeps_every_pixel() -> None:
     pixels = photo(1, (31, 17))
     found = decoded(png(pixels))
@@ -119,13 +159,48 @@ def test_palette_with_a_transparent_colour_lies_on_white() -> None:
     assert tuple(found[0, 0]) == (255, 255, 255)
 
 
-def test_a_colour_profile_is_converted_to_srgb() -> None:
-    image = Image.new("RGB", (16, 16), (180, 120, 90))
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ"))
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    assert tuple(decoded(saved(image, "PNG", icc_profile=srgb.tobytes())).pixels[0, 0]) == (180, 120, 90)
-    assert decoded(saved(image, "PNG", icc_profile=lab.tobytes())).pixels.shape == (16, 16, 3)
-    assert tuple(decoded(saved(image, "PNG", icc_profile=b"no profile")).pixels[0, 0]) == (180, 120, 90)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_colour_profile_is_converted_to_srgb(mode: str) -> None:
+    for colour in [(180, 120, 90), (90, 60, 45), (230, 200, 180), (255, 255, 255)]:
+        plain = Image.new("RGB", (16, 16), colour)
+        image = plain.quantize(2) if mode == "P" else plain.convert(mode)
+        data = saved(image, "PNG", icc_profile=wide_gamut())
+        found = decoded(data).pixels
+        assert found.shape == (16, 16, 3)
+        assert np.abs(found.astype(int) - srgb_of(colour)).max() <= 1, colour
+        assert colour == (255, 255, 255) or np.abs(srgb_of(colour) - colour).max() > 3, "else it would show nothing"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_alpha_changes_no_colour_of_a_profile(turned: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    pixels = photo(4)
+    opaque = decoded(png(pixels, icc_profile=wide_gamut(), exif=exif)).pixels
+    rgba = np.dstack([pixels, np.full((40, 40), 255, np.uint8)])
+    np.testing.assert_array_equal(decoded(png(rgba, icc_profile=wide_gamut(), exif=exif)).pixels, opaque)
+    rgba[:20, :, 3] = 0
+    found = decoded(png(rgba, icc_profile=wide_gamut())).pixels
+    assert (found[:20] == 255).all()
+    np.testing.assert_array_equal(found[20:], decoded(png(pixels, icc_profile=wide_gamut())).pixels[20:])
+
+
+def test_a_palette_with_a_transparent_colour_and_a_profile() -> None:
+    image = Image.new("P", (10, 10), 0)
+    image.putpalette([10, 20, 30, 180, 120, 90])
+    image.putpixel((3, 4), 1)
+    found = decoded(saved(image, "PNG", transparency=0, icc_profile=wide_gamut())).pixels
+    assert np.abs(found[4, 3].astype(int) - srgb_of((180, 120, 90))).max() <= 1
+    assert tuple(found[0, 0]) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA"])
+def test_a_profile_that_changes_nothing_or_cannot_be_read(mode: str) -> None:
+    image = Image.new("RGB", (16, 16), (180, 120, 90)).convert(mode)
+    plain = decoded(saved(image, "PNG")).pixels
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, b"no profile", wide_gamut()[:200], *([wide_gamut()] if mode in ("L", "LA") else [])):
+        np.testing.assert_array_equal(decoded(saved(image, "PNG", icc_profile=profile)).pixels, plain)
 
 
 def test_the_name_s_ending_means_nothing() -> None:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniature import pad_params, photo, png, row, run_ingest, write_pad
 
+from pipelines.dedupe.find import find_duplicates
 from pipelines.ingest.plan import plan_shards
 from pipelines.ingest.withdraw import withdraw
 from pipelines.ingest.withdrawn import MESSAGE, read_withdrawn
+from pipelines.phantoms.scene import draw
+from pipelines.release.wanted import wanted_id
 from pipelines.sources.interface import Refused, SourceRow
 from schemas.catalog import CatalogRow, QuarantineRow
 from schemas.errors import NotFoundError, ParamsError, UserError
 from schemas.params import parse_params
 from schemas.paths import Workspace
+from schemas.source_params import PhantomSource
 from schemas.table import read_rows
 from schemas.withdrawal import WithdrawalKind
+from schemas.words import ColourConstancy
 
 PATIENT, ROW, IMAGE = WithdrawalKind.PATIENT, WithdrawalKind.ROW, WithdrawalKind.IMAGE
 WHO = "SECRET-77"
+ALL_COLUMNS = "date,dataset,kind,digest,salt,reason,resolution,colour_constancy,of"
 
 
 @pytest.fixture
@@ -40,13 +48,15 @@ def everything(space: Workspace) -> str:
     return "\n".join([*tables, space.withdrawn.read_text()])
 
 
-def test_a_patient_is_gone_counted_and_named_nowhere(space: Workspace) -> None:
-    before = run_ingest(space, pad_params()).sources["pad"]
+@pytest.mark.parametrize("method", list(ColourConstancy))
+def test_a_patient_is_gone_counted_and_named_nowhere(space: Workspace, method: ColourConstancy) -> None:
+    params = pad_params(colour_constancy=str(method))
+    before = run_ingest(space, params).sources["pad"]
     assert (before.catalog, before.quarantine) == (4, {"duplicate_pixels": 1, "image_missing": 1})
     assert WHO in str(read_rows(space.quarantine, QuarantineRow)), "quarantine keeps the raw row as a rule"
-    done = withdraw(space, pad_params(), "pad", PATIENT, WHO, "asked us by letter")
+    done = withdraw(space, params, "pad", PATIENT, WHO, "asked us by letter")
     assert (done.dataset, done.rows, done.images, done.entries) == ("pad_ufes_20", 3, 2, 3)
-    after = run_ingest(space, pad_params()).sources["pad"]
+    after = run_ingest(space, params).sources["pad"]
     # Row 4 is somebody else's line with this patient's very picture.
     assert (after.rows, after.catalog, after.quarantine) == (6, 2, {"withdrawn": 4})
     assert WHO not in everything(space)
@@ -55,9 +65,32 @@ def test_a_patient_is_gone_counted_and_named_nowhere(space: Workspace) -> None:
         assert "P_" not in refused.source_row_id
 
 
-def test_it_works_before_anything_was_ingested(space: Workspace) -> None:
-    withdraw(space, pad_params(), "pad", PATIENT, WHO, "asked")
-    assert run_ingest(space, pad_params()).sources["pad"].quarantine == {"withdrawn": 4}
+@pytest.mark.parametrize("method", list(ColourConstancy))
+def test_it_works_before_anything_was_ingested(space: Workspace, method: ColourConstancy) -> None:
+    params = pad_params(colour_constancy=str(method))
+    withdraw(space, params, "pad", PATIENT, WHO, "asked")
+    assert run_ingest(space, params).sources["pad"].quarantine == {"withdrawn": 4}
+
+
+@pytest.mark.parametrize("method", list(ColourConstancy))
+def test_impact_is_asked_for_the_image_that_a_quarantined_row_shares(space: Workspace, method: ColourConstancy) -> None:
+    params = pad_params(colour_constancy=str(method))
+    run_ingest(space, params)
+    (shared,) = (r.image_id for r in read_rows(space.catalog, CatalogRow) if r.source_row_id == "P_4.png")
+    assert wanted_id(space, params, "pad", "P_5.png").images == {shared}
+
+
+def test_near_copies_that_dedupe_found_are_named(tmp_path: Path) -> None:
+    image = draw(PhantomSource(count=4, seed=5, resolution=128), 0).pixels
+    darker, other = (image * 0.9).astype(np.uint8), draw(PhantomSource(count=4, seed=5, resolution=128), 1).pixels
+    files = {f"P_{n}.png": png(pixels) for n, pixels in enumerate((image, darker, other), start=1)}
+    write_pad(tmp_path, [row(1), row(2), row(3)], files)
+    space, params = Workspace(tmp_path), pad_params(resolution=64)
+    assert run_ingest(space, params).sources["pad"].catalog == 3
+    assert withdraw(space, params, "pad", PATIENT, "P3", "asked").alike == (), "before any dedupe"
+    assert find_duplicates(space, params).clustered == 2
+    assert withdraw(space, params, "pad", ROW, "P_1.png", "asked").alike == ("pad row P_2.png",)
+    assert withdraw(space, params, "pad", ROW, "P_3.png", "asked").alike == ()
 
 
 def test_one_row(space: Workspace) -> None:
@@ -120,6 +153,56 @@ def test_another_salt_does_not_let_them_come_back(space: Workspace) -> None:
         run_ingest(space, pad_params(salt="other"))
 
 
+OTHERWISE = ({"resolution": 20}, {"colour_constancy": "grey_world"})
+
+
+@pytest.mark.parametrize("change", OTHERWISE)
+def test_pixels_made_otherwise_do_not_let_copies_come_back(space: Workspace, change: dict[str, Any]) -> None:
+    withdraw(space, pad_params(), "pad", PATIENT, WHO, "asked")
+    text = space.withdrawn.read_text()
+    match = "2 images of 3 entries were made under ingest's resolution 16 and colour_constancy none"
+    with pytest.raises(ParamsError, match=match):
+        run_ingest(space, pad_params(**change))
+    assert len(read_withdrawn(space, "equiderm").entries) == 3, "impact may ask it all the same"
+    assert withdraw(space, pad_params(**change), "pad", PATIENT, WHO, "asked").entries == 2
+    assert run_ingest(space, pad_params(**change)).sources["pad"].quarantine == {"withdrawn": 4}
+    assert run_ingest(space, pad_params()).sources["pad"].quarantine == {"withdrawn": 4}
+    assert space.withdrawn.read_text().startswith(text), "the old entries stay"
+
+
+@pytest.mark.parametrize("change", OTHERWISE)
+def test_an_image_made_otherwise_stops_until_a_person_empties_its_cells(
+    space: Workspace, change: dict[str, Any]
+) -> None:
+    run_ingest(space, pad_params())
+    image = read_rows(space.catalog, CatalogRow)[0].image_id
+    # Named after params.yaml changed and before anything was built by it: its pixels are still the old ones.
+    withdraw(space, pad_params(**change), "pad", IMAGE, image, "asked")
+    with pytest.raises(ParamsError, match="1 images of 1 entries"):
+        plan_shards(space, pad_params(**change))
+    assert "withdrawn" in run_ingest(space, pad_params()).sources["pad"].quarantine
+    space.withdrawn.write_text(space.withdrawn.read_text().replace(",16,none,", ",,,"), encoding="utf-8")
+    plan_shards(space, pad_params(**change))
+    assert "withdrawn" in run_ingest(space, pad_params()).sources["pad"].quarantine
+
+
+def test_fewer_pictures_than_were_withdrawn_are_not_enough(space: Workspace) -> None:
+    withdraw(space, pad_params(), "pad", PATIENT, WHO, "asked")
+    (space.root / "pad/images/P_2.png").unlink()
+    assert withdraw(space, pad_params(resolution=20), "pad", PATIENT, WHO, "asked").entries == 1
+    with pytest.raises(ParamsError, match="2 images of 4 entries"):
+        plan_shards(space, pad_params(resolution=20))
+
+
+@pytest.mark.parametrize("change", [{}, *OTHERWISE])
+def test_a_list_of_before_stops_nothing_and_still_holds(space: Workspace, change: dict[str, Any]) -> None:
+    withdraw(space, pad_params(), "pad", PATIENT, WHO, "asked")
+    lines = [line.split(",")[:6] for line in space.withdrawn.read_text().splitlines()]
+    space.withdrawn.write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
+    found = run_ingest(space, pad_params(**change)).sources["pad"]
+    assert found.quarantine["withdrawn"] == (3 if change else 4)
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -130,6 +213,8 @@ def test_another_salt_does_not_let_them_come_back(space: Workspace) -> None:
         ),
         ("date,dataset,kind,digest,salt,reason\n2026-01-01,pad_ufes_20\n", "line 2: kind"),
         ("date,dataset,kind,digest,salt,reason\n\ufffe,,,,,\n", "line 2: date"),
+        (f"{ALL_COLUMNS}\n2026-01-01,pad_ufes_20,image,{'a' * 20},aaaaaaaa,x,1", "line 2: cells missing"),
+        (f"{ALL_COLUMNS}\n2026-01-01,pad_ufes_20,image,{'a' * 20},aaaaaaaa,x,wide,none,\n", "line 2: resolution"),
     ],
 )
 def test_a_damaged_list_stops_everything(space: Workspace, text: str, match: str) -> None:
@@ -142,6 +227,7 @@ def test_a_damaged_list_stops_everything(space: Workspace, text: str, match: str
         plan_shards(space, pad_params())
 
 
+@settings(deadline=None)
 @given(names=st.lists(st.text(min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=4, unique_by=str.strip))
 def test_exactly_those_on_the_list_are_refused(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     space = Workspace(tmp_path_factory.mktemp("list"))

@@ -62,10 +62,28 @@ def test_faults(tmp_path: Path, changes: dict[str, str], code: str, message: str
 
 
 def test_a_repeated_id_names_the_line_that_had_it(tmp_path: Path) -> None:
-    found = rows_of(tmp_path, [row(1), row(2), row(1, diagnostic="MEL")], {"P_2.png": png(photo(2))})
+    found = rows_of(tmp_path, [row(1), row(2), row(1, fitspatrick="4.0")], {"P_2.png": png(photo(2))})
     assert [r.fault and r.fault.code for r in found] == [None, None, "duplicate_id"]
     assert found[2].fault is not None
     assert "is on line 2 already" in found[2].fault.message
+
+
+@pytest.mark.parametrize("labels", [("NEV", "MEL", "NEV"), ("MEL", "NEV", "NEV"), ("NEV", "NEV", "WART")])
+def test_a_repeated_id_with_two_diagnoses_stays_out_whole(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    rows = [row(1, diagnostic=label) for label in labels]
+    found = rows_of(tmp_path, [*rows, row(2)], {"P_2.png": png(photo(2))})
+    assert [r.fault and r.fault.code for r in found] == ["label_conflict"] * 3 + [None]
+    if labels[1] == "MEL":
+        assert found[0].fault is not None
+        assert found[0].fault.message == (
+            "img_id P_1.png is on line 2 (nevus) and line 3 (melanoma); one picture needs one diagnosis; correct or drop "
+            "the wrong rows"
+        )
+
+
+def test_a_repeated_line_that_cannot_be_read_says_nothing_of_the_diagnosis(tmp_path: Path) -> None:
+    found = rows_of(tmp_path, [row(1), row(1, diagnostic="MEL", fitspatrick="9"), row(1, age="200")])
+    assert [r.fault and r.fault.code for r in found] == [None, "duplicate_id", "duplicate_id"]
 
 
 def test_a_line_with_too_few_or_many_cells_keeps_its_text(tmp_path: Path) -> None:

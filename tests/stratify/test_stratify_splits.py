@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from catalog_rows import catalog_row, fill, params, write_clusters
+from catalog_rows import catalog_row, fill, params, write_clusters, write_copies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.stratify.grouping import DRAWS, cuts, group_owners
+from pipelines.stratify.grouping import DRAWS, Files, cuts, group_owners
 from pipelines.stratify.strata import stratify
-from pipelines.tables.query import catalog_files, connect
+from pipelines.tables.query import catalog_files, connect, copy_files
 from schemas.catalog import CatalogRow
 from schemas.params import Params, SplitShares, parse_params
 from schemas.paths import Workspace
@@ -34,11 +34,17 @@ def added_later(*sources: str) -> Params:
     return parse_params({"sources": {"use": use}, "stratify": EVEN_SHARES}, "params.yaml")
 
 
-def split(rows: Sequence[CatalogRow], settings: Params = EVEN, dropped: Sequence[str] = ()) -> list[CatalogRow]:
+def split(
+    rows: Sequence[CatalogRow],
+    settings: Params = EVEN,
+    dropped: Sequence[str] = (),
+    copies: Sequence[CatalogRow] = (),
+) -> list[CatalogRow]:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         write_rows(rows, CatalogRow, workspace.catalog / "part-00000.parquet")
         write_clusters(workspace, rows, dropped)
+        write_copies(workspace, copies)
         stratify(workspace, settings)
         return read_rows(workspace.splits, CatalogRow)
 
@@ -92,6 +98,8 @@ def test_a_source_added_later_moves_nobody_though_it_shares_lesions_and_pictures
 ) -> None:
     """Newcomers use the old lesions' and clusters' names freely, and their own patients' names sort before the old ones.
 
+    Every third of them has the very pixels of an old picture, so it stayed out and only says whom it shows.
+
     The one thing a newcomer can do is join two old groups: then the one that came first keeps its split and the other
     follows. So groups that were apart before and are together after may move, and nobody else.
     """
@@ -100,11 +108,16 @@ def test_a_source_added_later_moves_nobody_though_it_shares_lesions_and_pictures
         row.model_copy(update={"source": "aardvark", "patient_id": row.patient_id and f"0{row.patient_id}"})
         for row in catalog(others, start=1000)
     ]
+    copies = [
+        row.model_copy(update={"image_id": old[i % len(old)].image_id, "dup_cluster": None})
+        for i, row in enumerate(new[::3])
+    ]
+    new = [row for i, row in enumerate(new) if i % 3]
     both = [*old, *new]
     order.shuffle(both)
     before = {r.image_id: r for r in split(old, added_later("zebra"))}
-    after = {r.image_id: r for r in split(both, added_later("zebra", "aardvark"))}
-    was, now = groups(old), groups(both)
+    after = {r.image_id: r for r in split(both, added_later("zebra", "aardvark"), copies=copies)}
+    was, now = groups(old), groups([*both, *copies])
     for together in {frozenset(g & set(before)) for g in now}:
         joined = [g for g in was if g <= together]
         founder = min(together, key=lambda i: owner(before[i]), default=None)
@@ -127,7 +140,7 @@ def groups(rows: Sequence[CatalogRow]) -> list[set[str]]:
             f"{column}:{value}"
             for column in ("patient_id", "lesion_id", "dup_cluster")
             if (value := getattr(row, column)) is not None
-        }
+        } | {f"image:{row.image_id}"}
         images = {row.image_id}
         apart = []
         for their_names, their_images in found:
@@ -180,6 +193,39 @@ def test_a_dropped_duplicate_is_gone_and_still_ties_its_patients_together() -> N
         assert found[rows[3 * i + 2].image_id].dup_cluster is None
 
 
+def test_two_photos_of_a_lesion_that_only_their_exact_copies_name_share_a_split() -> None:
+    """The same files in two sources: the first names neither lesion nor patient, and its rows are the ones that stay."""
+    rows = [catalog_row(i, source="first") for i in range(120)]
+    named = [
+        row.model_copy(update={"source": "second", "lesion_id": f"l{i // 2}", "source_row_id": f"copy-{i}"})
+        for i, row in enumerate(rows)
+    ]
+    alone = [r.split for r in split(rows, added_later("first", "second"))]
+    assert any(alone[i] != alone[i + 1] for i in range(0, 120, 2))
+    found = [r.split for r in split(rows, added_later("first", "second"), copies=named)]
+    assert all(found[i] == found[i + 1] for i in range(0, 120, 2))
+    founders = [min((i, i + 1), key=lambda n: rows[n].image_id) for i in range(0, 120, 2)]
+    assert all(alone[i] == found[i] for i in founders), "who came first stays"
+    assert len(set(found)) == 3
+
+
+def test_two_patients_with_the_same_picture_share_a_split() -> None:
+    rows, copies = [], []
+    for i in range(60):  # b's copy of a's picture stayed out at ingest; b has another one
+        rows += [
+            catalog_row(2 * i, source="first", patient_id=f"a{i}"),
+            catalog_row(2 * i + 1, source="second", patient_id=f"b{i}"),
+        ]
+        copies.append(rows[2 * i].model_copy(update={"source": "second", "patient_id": f"b{i}"}))
+    settings = added_later("first", "second")
+    alone = {r.image_id: r.split for r in split(rows, settings)}
+    found = {r.image_id: r.split for r in split(rows, settings, copies=copies)}
+    for i in range(60):
+        assert found[rows[2 * i].image_id] == found[rows[2 * i + 1].image_id]
+    assert any(alone[rows[2 * i].image_id] != alone[rows[2 * i + 1].image_id] for i in range(60))
+    assert all(found[rows[2 * i].image_id] == alone[rows[2 * i].image_id] for i in range(60)), "who came first stays"
+
+
 def test_a_new_image_of_a_known_patient_joins_its_split() -> None:
     old = [catalog_row(i, patient_id=f"p{i}", lesion_id=f"l{i}") for i in range(50)]
     new = [catalog_row(100 + i, patient_id=f"p{i}", lesion_id=f"a{i}") for i in range(50)]
@@ -215,8 +261,10 @@ def test_a_chain_of_a_thousand_links_is_one_group_in_few_rounds(tmp_path: Path) 
     ]  # patient k has lesions k and k + 1
     workspace = fill(tmp_path, rows)
     with connect(workspace) as con:
-        con.execute("CREATE TABLE member (image_id VARCHAR, dup_cluster VARCHAR, kept BOOLEAN)")
-        rounds = group_owners(con, catalog_files(workspace, "stratify"), ["phantom"])
+        files = Files(
+            catalog_files(workspace, "stratify"), copy_files(workspace, "stratify"), [str(workspace.clusters)]
+        )
+        rounds = group_owners(con, files, ["phantom"])
         assert con.execute("SELECT count(*), count(DISTINCT founder), min(founder) FROM grouped").fetchall() == [
             (1000, 1, "1:p0000")
         ]

@@ -150,6 +150,13 @@ def test_without_the_table_of_duplicates_it_says_what_to_run(tmp_path: Path) -> 
         stratify(workspace, SETTINGS)
 
 
+def test_without_the_list_of_copies_it_says_what_to_run(tmp_path: Path) -> None:
+    workspace = fill(tmp_path, mixed())
+    (workspace.copies / "a.parquet").unlink()
+    with pytest.raises(WorkspaceError, match=r"data/copies: got no Parquet file; stratify must know .* `equiderm ing"):
+        stratify(workspace, SETTINGS)
+
+
 def test_a_long_catalog_is_cut_into_the_same_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.stratify.splits.ROW_GROUP", 2500)
     rows = [catalog_row(i) for i in range(6000)]
@@ -163,7 +170,7 @@ def test_a_long_catalog_is_cut_into_the_same_row_groups(tmp_path: Path, monkeypa
 def test_the_summary_is_one_line(done: tuple[Workspace, StratifyResult]) -> None:
     result = done[1]
     t = result.totals
-    assert t["need"] - t["quota"] == t["shortfall"] > 0
+    assert t["need"] - t["quota"] == t["beyond_quota"] > 0
     assert result.summary == (
         f"100 images (train {t['train']}, validation {t['validation']}, test {t['test']}) in 21 strata "
         f"({t['supported']} supported, {t['borrowed']} borrowed, {t['unsupported']} unsupported); "
