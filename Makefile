@@ -27,7 +27,7 @@ check: setup  ## style, types and layers
 test: check  ## check, then every test
 	$(BIN)/pytest
 
-bench: setup  ## speed and memory against the limits in README
+bench: setup  ## every measurement: speed, memory, quality (hours; infra/bench/measure.py names the parts)
 	$(BIN)/python infra/bench/measure.py
 
 lock:  ## requirements.lock from pyproject.toml, in a fresh environment

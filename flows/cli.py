@@ -1,6 +1,7 @@
 """The command line: a verb each. Progress goes to stderr, the result to stdout, as JSON with --json.
 
-Exit codes: 0 done, 1 a check, gate or quota said no, 2 something for the user to change, 130 interrupted.
+Exit codes: 0 done, also with a shortfall; 1 a check said no or something broke; 2 something for the user to change; 130
+interrupted; 143 terminated.
 Heavy imports happen inside the verbs, so `--help` is quick.
 """
 
@@ -27,7 +28,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 SourceName = Annotated[str, typer.Argument(help="a name under sources.use in params.yaml")]
-ImageId = Annotated[str, typer.Argument(help="image_id as in a release's index.parquet, or its first 6 or more digits")]
+ImageId = Annotated[str, typer.Argument(help="image_id as in a release's index.parquet, or enough of its first digits")]
 
 
 @app.command()
@@ -150,7 +151,7 @@ def verify(
     release: Annotated[str, typer.Argument(help="a name here, or any folder; default: params.yaml's")] = "",
     json: Json = False,
 ) -> None:
-    """Hash and count a release again; exit 1 if anything differs from what it says."""
+    """Hash, count and decode a release again; exit 1 if anything differs from what it says."""
     from flows.verbs import verify_one
 
     verify_one(release, as_json=json)

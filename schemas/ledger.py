@@ -16,7 +16,9 @@ class Judged(Row):
     In the gates' order, cheapest first. A null score: the gate abstained.
     """
 
-    image_id: str = Field(description="sha256 over checkpoint, sampler settings, stratum and seed index, 24 hex digits")
+    image_id: str = Field(
+        description="sha256 over checkpoint, settings (the sampler's, the seed, the range of ITA), stratum, attempt; 24 hex digits"
+    )
     seed_index: Int32 = Field(ge=0, description="the attempt's number within its stratum")
     ita_deg: float | None = Field(description="measured on the image, degrees")
     decodable_passed: bool = Field(description="its file decodes to the same pixels")

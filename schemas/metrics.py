@@ -55,6 +55,13 @@ class Comparison(StrEnum):
     REAL_REAL = "real_real"
 
 
+class RealImages(StrEnum):
+    """Which real images were compared. `all` has those among them that the generator learned from and gates were fitted on."""
+
+    TEST = "test"
+    ALL = "all"
+
+
 class ToneImages(StrEnum):
     """attempted: every attempt, before any gate. accepted: those that are released."""
 
@@ -126,6 +133,10 @@ class FidelityRow(Estimate):
     metric: FidelityMetric
     extractor: str = Field(description="numbers of different extractors are never compared")
     comparison: Comparison
+    real_images: RealImages = Field(
+        description="test: no training saw them; all: too few of those, so a generator that repeats what it learned from "
+        "looks better than it is"
+    )
 
 
 class ToneRow(Estimate):

@@ -125,7 +125,7 @@ class DiffusionParams(Section):
     watch: WatchParams = WatchParams()
     guiding: bool = Field(
         True,
-        description="a quarter as large a network learns along, for produce.sampler.autoguidance: half again the time",
+        description="a fifth as large a network learns along, for produce.sampler.autoguidance: half again the time",
     )
     mixed_precision: Literal["no", "bf16"] = "bf16"
     start: Literal["base", "scratch"] = "base"
@@ -250,7 +250,11 @@ class TrainParams(Section):
         5.0, ge=1, description="no image is shown more than this many times as often as in an even draw; null: no cap"
     )
     processes: int = Field(
-        1, ge=1, le=64, description="on this machine; they share each batch, the weights do not change"
+        1,
+        ge=1,
+        le=64,
+        description="on this machine; they share each batch. diffusion and stable_diffusion learn the same weights up to rounding; "
+        "what GANs measure over a batch (deviation, variety, mismatched labels) is of each process's share, as in StyleGAN2",
     )
     accelerate: str | None = Field(
         None, description="accelerate config file, for many GPUs or machines; see infra/accelerate"

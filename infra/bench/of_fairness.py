@@ -26,11 +26,12 @@ from pipelines.embedding.distance import kid
 from pipelines.embedding.extractor import default_extractor
 from pipelines.generators.checkpoint import save_checkpoint
 from pipelines.generators.conditioning import encode
+from pipelines.generators.denoiser import LAYERS
 from pipelines.generators.interface import Condition
 from pipelines.generators.registry import entry, load_generator
 from pipelines.imaging.sheet import contact_sheet
 from pipelines.imaging.tone import measure_ita
-from pipelines.phantoms.scene import draw
+from pipelines.phantoms.scene import VERSION, draw
 from pipelines.train.base import base_source
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.fairness import attach_fairness
@@ -76,7 +77,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for name, settings in ARMS.items():
         if CHOSEN != [""] and name not in CHOSEN:
             continue
-        kept = folder / name / "result.json"
+        kept = folder / name / f"result-{_of_what(settings)}.json"  # arms may be run one at a time
         if not kept.is_file():
             made = _drawn(name, settings, conditions, folder / name)
             _draw_sheet(made, conditions, name, folder / name / "sheet.png")
@@ -88,6 +89,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "training_phantoms": TRAIN, "each_fst": EACH,
         "extractor": extractor.name, "kid_real_real": reference, "arms": arms, "claim": _beside_the_claim(arms),
     }  # fmt: skip
+
+
+def _of_what(settings: dict[str, Any]) -> str:
+    """Return a digest of all that an arm's figures depend on, but for code that has no version of its own."""
+    about = [settings, IMAGES, EACH, BATCH, RATE, OPTIMIZER, LENGTH, SEED, TRAIN, HELD_OUT, LAYERS, VERSION]
+    about += [SamplerParams().model_dump(mode="json"), default_extractor().name]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
 
 
 def _beside_the_claim(arms: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +140,7 @@ def _drawn(name: str, settings: dict[str, Any], conditions: list[Condition], fol
     attach_fairness(recipe, fairness, data, held_out, SEED)
     budget = Budget(IMAGES, BATCH, RATE, 1000, LENGTH, 50, 4000, optimizer=OPTIMIZER)
     run = fit(
-        recipe, data, budget, seed=SEED, key=f"{name} {IMAGES}", state=folder / "state", mixed_precision="bf16",
+        recipe, data, budget, seed=SEED, key=f"{name} {_of_what(settings)}", state=folder / "state", mixed_precision="bf16",
         on_log=lambda row: print(name, json.dumps(row), flush=True), on_save=lambda _: None,
     )  # fmt: skip
     write_text(json.dumps(run.strata[-len(data.strata) * fairness.group_weights.noise_bins :]), folder / "strata.json")

@@ -3,13 +3,14 @@
 The synthetic set is balanced on purpose and the real one is not, so comparing them whole would mostly measure that.
 Every draw therefore takes equally many images of each stratum from the synthetic images and from two disjoint halves of
 the real ones; the halves give the reference. Where light and dark skin are both reported, both have the same n.
+Real are the test images, which no training, probe or choice saw; where those are too few, all of them, and the rows say so.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from pipelines.embedding.distance import cubic_kernel, frechet_distance, unbiased_mmd2
 from pipelines.evaluate.material import Cell, Material
 from pipelines.evaluate.resample import EstimateFields, measured, not_measured
-from schemas.metrics import Comparison, FidelityMetric, FidelityRow, SkinGroup, skin_group
+from schemas.metrics import Comparison, FidelityMetric, FidelityRow, RealImages, SkinGroup, skin_group
 from schemas.params import EvaluateParams
+from schemas.words import Split
 
 MOST_IN_A_DRAW: Final = 500
 """KID does not depend on n, so larger draws would only take longer."""
@@ -49,9 +51,12 @@ class Places:
 
 def measure_fidelity(material: Material, extractor: str, params: EvaluateParams) -> list[FidelityRow]:
     """Return KID and FD for all images and each skin group, with the real-to-real reference beside each."""
-    groups = sorted({skin_group(row.fst) for row in material.real}, key=list(SkinGroup).index)
     if not material.real:
         return []
+    groups = sorted({skin_group(row.fst) for row in material.real}, key=list(SkinGroup).index)
+    unseen = _only(material, material.real_split(Split.TEST))
+    kind = RealImages.TEST if _measurable(unseen, params) >= _measurable(material, params) else RealImages.ALL
+    material = unseen if kind == RealImages.TEST else material
     sizes = {group: len(matched_slots(material, group)) for group in groups}
     enough = [n for n in sizes.values() if n >= params.min_images]
     common = min(enough, default=0)
@@ -64,14 +69,22 @@ def measure_fidelity(material: Material, extractor: str, params: EvaluateParams)
             (FidelityMetric.FD, _fd, params.min_images_fd),
         ):
             pair = measure(material, slots, n, params) if n >= floor else [_too_few(n, floor)] * 2
-            rows.extend(_rows(material, group, metric, extractor, pair))
+            about = {"modality": material.modality, "group": group, "metric": metric, "extractor": extractor}
+            rows.extend(_rows({**about, "real_images": kind}, pair))
     return rows
 
 
-def _rows(
-    material: Material, group: SkinGroup, metric: FidelityMetric, extractor: str, pair: Sequence[EstimateFields]
-) -> list[FidelityRow]:
-    about = {"modality": material.modality, "group": group, "metric": metric, "extractor": extractor}
+def _only(material: Material, real: Index) -> Material:
+    """Return the material with the real images at those positions alone."""
+    return replace(material, real=[material.real[i] for i in real], real_features=material.real_features[real])
+
+
+def _measurable(material: Material, params: EvaluateParams) -> set[SkinGroup]:
+    """Return the groups of which there are images enough for KID."""
+    return {group for group in SkinGroup if len(matched_slots(material, group)) >= params.min_images}
+
+
+def _rows(about: Mapping[str, object], pair: Sequence[EstimateFields]) -> list[FidelityRow]:
     return [
         FidelityRow.model_validate({**fields, **about, "comparison": comparison})
         for fields, comparison in zip(pair, (Comparison.SYNTHETIC_REAL, Comparison.REAL_REAL), strict=True)

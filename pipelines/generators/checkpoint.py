@@ -79,9 +79,9 @@ def load_checkpoint(folder: Path, generator: str) -> Checkpoint:
     _check_slots(config, folder)
     data = (folder / WEIGHTS).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    if digest != config["sha256"]:
+    if digest != config.get("sha256"):
         raise CheckpointError(
-            f"{folder / WEIGHTS}: sha256 {digest[:12]}, {CONFIG} says {config['sha256'][:12]}; "
+            f"{folder / WEIGHTS}: sha256 {digest[:12]}, {CONFIG} says {str(config.get('sha256', 'nothing'))[:12]}; "
             "the file is damaged or was exchanged; train again or restore it"
         )
     try:
@@ -94,13 +94,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's config without loading its weights.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the config is damaged.
     """
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise CheckpointError(
             f"{folder}: no checkpoint ({WEIGHTS} and {CONFIG}) here; run `equiderm train {folder.name}`"
         )
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no UTF-8 are one as well
+        raise CheckpointError(f"{folder / CONFIG}: not JSON ({error}); train again or restore it") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            f"{folder / CONFIG}: a JSON {type(config).__name__}, an object is needed; train again or restore it"
+        )
     return config
 
 

@@ -24,13 +24,19 @@ EXPLICIT_TOKENS: Final = 256
 WIDTHS: Final = (64, 96, 128)
 
 GUIDING_WIDTHS: Final = (32, 48, 64)
-"""Of the guiding network: a quarter of the weights."""
+"""Of the guiding network: a fifth of the weights."""
+
+LAYERS: Final = (3, 2, 1)
+"""Residual layers at the planes' side, half of it and a quarter, on the way down; the way up has one more of each."""
+
+SHALLOW: Final = (1, 1, 1)
+"""Layers of the guiding network, and of a checkpoint that does not say how many it has."""
 
 
 class Denoiser(nn.Module):
     """The network: predicts v from noisy planes, time and conditions."""
 
-    def __init__(self, planes: int, side: int, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self, planes: int, side: int, widths: Sequence[int] = WIDTHS, layers: Sequence[int] = LAYERS) -> None:
         super().__init__()
         self.conditioner = Conditioner(WIDTH)
         self.unet: Any = UNet2DConditionModel(
@@ -38,7 +44,7 @@ class Denoiser(nn.Module):
             in_channels=planes,
             out_channels=planes,
             block_out_channels=tuple(widths),
-            layers_per_block=1,
+            layers_per_block=tuple(layers),
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=WIDTH,
@@ -55,11 +61,14 @@ class Denoiser(nn.Module):
         return predicted
 
 
-def denoiser_in(space: Space, resolution: int, widths: Sequence[int] = WIDTHS) -> Denoiser:
+def denoiser_in(
+    space: Space, resolution: int, widths: Sequence[int] = WIDTHS, layers: Sequence[int] = LAYERS
+) -> Denoiser:
     """Return an untrained network for pictures of `resolution` px in a space.
 
     Args:
         widths: feature maps at the planes' side, half of it and a quarter; multiples of 16.
+        layers: residual layers at each, on the way down.
 
     Raises:
         ParamsError: the sides of the planes cannot be halved as often as the network does.
@@ -70,7 +79,7 @@ def denoiser_in(space: Space, resolution: int, widths: Sequence[int] = WIDTHS) -
             f"ingest.resolution: got {resolution} px; diffusion in this space needs a multiple of {multiple} "
             f"(planes are {space.reduction} times smaller); use {max(1, round(resolution / multiple)) * multiple}"
         )
-    return Denoiser(space.channels, resolution // space.reduction, widths)
+    return Denoiser(space.channels, resolution // space.reduction, widths, layers)
 
 
 def attend_for_training(denoiser: Denoiser, mixed_precision: str) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.compiling import compiled
 from pipelines.generators.conditioning import drop, encode
-from pipelines.generators.denoiser import GUIDING_WIDTHS, attend_for_training, denoiser_in
+from pipelines.generators.denoiser import GUIDING_WIDTHS, LAYERS, SHALLOW, attend_for_training, denoiser_in
 from pipelines.generators.fairness import Fairness
 from pipelines.generators.guidance import Predict, draw_planes
 from pipelines.generators.interface import Condition, Step
@@ -79,7 +79,7 @@ class DiffusionRecipe:
             compiled(denoiser.unet, "train.diffusion.compile", params.mixed_precision)
         networks = {"denoiser": denoiser}
         if params.guiding:
-            networks["guiding"] = denoiser_in(self.space, resolution, GUIDING_WIDTHS)
+            networks["guiding"] = denoiser_in(self.space, resolution, GUIDING_WIDTHS, SHALLOW)
         for network in networks.values():
             attend_for_training(network, params.mixed_precision)
         self.learned = tuple(networks)
@@ -212,7 +212,7 @@ class DiffusionRecipe:
         return (snr.clamp_max(MIN_SNR_GAMMA) / (snr + 1)).clamp_min(0.05)
 
     def config(self) -> dict[str, Any]:
-        about = {"generator": self.name, "resolution": self.resolution, "schedule": SCHEDULE}
+        about = {"generator": self.name, "resolution": self.resolution, "schedule": SCHEDULE, "layers": list(LAYERS)}
         about["guiding_widths"] = list(GUIDING_WIDTHS) if self.params.guiding else None
         return {**about, **space_config(self.params)}
 
@@ -232,9 +232,10 @@ class DiffusionGenerator:
             self.settings["autoencoder"] = autoencoder["sha256"]
         self.sampler = sampler
         name, self._space = recorded_space(checkpoint.config, folder)
-        networks = {"denoiser": denoiser_in(self._space, self.resolution)}
+        layers = checkpoint.config.get("layers", SHALLOW)
+        networks = {"denoiser": denoiser_in(self._space, self.resolution, layers=layers)}
         if widths is not None:
-            networks["guiding"] = denoiser_in(self._space, self.resolution, widths)
+            networks["guiding"] = denoiser_in(self._space, self.resolution, widths, SHALLOW)
         net = nn.ModuleDict({**networks, name: self._space})
         checkpoint.load_into(net)
         self._net = net.eval()

@@ -60,10 +60,10 @@ _TRAINING: Final = {
 def fidelity_table(metrics: Metrics) -> ScoreTable:
     """Return how far synthetic images are from real ones, beside how far real ones are from each other."""
     found = [
-        ((r.modality.value, GROUP_LABEL[r.group], _METRIC[r.metric]), _COMPARISON[r.comparison], r)
+        ((r.modality.value, GROUP_LABEL[r.group], _METRIC[r.metric], r.real_images.value), _COMPARISON[r.comparison], r)
         for r in metrics.fidelity
     ]
-    return _pivot(("modality", "skin", "metric"), tuple(_COMPARISON.values()), found)
+    return _pivot(("modality", "skin", "metric", "real images"), tuple(_COMPARISON.values()), found)
 
 
 def tone_table(metrics: Metrics) -> ScoreTable:

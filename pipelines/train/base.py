@@ -37,6 +37,7 @@ from pipelines.train.loop import Budget, Run, fit
 from pipelines.train.observer import Observer
 from pipelines.train.run import go_on_from
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions
+from schemas.errors import ParamsError
 from schemas.source_params import PhantomSource
 from schemas.table import write_table
 from schemas.train_params import DiffusionParams, GeneratorParams, OptimizerName, TrainParams, WatchParams
@@ -94,10 +95,19 @@ def _one(task: tuple[PhantomSource, int]) -> tuple[NDArray[np.uint8], int, int, 
 
 
 def base_phantoms(count: int, workers: int, cache: Path | None) -> TrainingSet:
-    """Return `count` phantoms as a training set, drawn by `workers` processes or read from `cache` if it exists."""
+    """Return `count` phantoms as a training set, drawn by `workers` processes or read from `cache` if it holds as many.
+
+    Raises:
+        ParamsError: `cache` holds another number of phantoms, or those of another version.
+    """
     if cache is not None and cache.is_file():
         stored = np.load(cache)
         pixels, fst, lesion, ita = (stored[k] for k in ("px", "fst", "lesion", "ita"))
+        if (found := (len(pixels), int(stored["version"]))) != (count, VERSION):
+            raise ParamsError(
+                f"{cache}: holds {found[0]} phantoms of version {found[1]}, {count} of version {VERSION} are asked for; "
+                "name another file or delete it"
+            )
     else:
         source = base_source(count)
         with ProcessPoolExecutor(workers) as pool:
@@ -105,7 +115,9 @@ def base_phantoms(count: int, workers: int, cache: Path | None) -> TrainingSet:
         pixels = np.stack([d[0] for d in drawn])
         fst, lesion, ita = (np.array([d[k] for d in drawn]) for k in (1, 2, 3))
         if cache is not None:
-            np.savez(cache, px=pixels, fst=fst, lesion=lesion, ita=ita)
+            whole = cache.with_name(f".{cache.stem}.partial.npz")
+            np.savez(whole, px=pixels, fst=fst, lesion=lesion, ita=ita, version=np.array(VERSION))
+            whole.replace(cache)
     return _as_set(list(zip(pixels, fst, lesion, ita, strict=True)), f"phantoms v{VERSION} seed {SEED} n {len(pixels)}")
 
 

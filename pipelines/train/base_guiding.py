@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 
 from pipelines.generators.checkpoint import load_checkpoint, save_checkpoint
+from pipelines.generators.denoiser import LAYERS, SHALLOW
 from pipelines.generators.diffusion import DiffusionRecipe
 from pipelines.train.base import RESOLUTION, SEED, base_phantoms, sheet_title
 from pipelines.train.card import write_base_card
@@ -23,6 +24,7 @@ from pipelines.train.data import TrainingSet
 from pipelines.train.loop import Budget, fit
 from pipelines.train.run import go_on_from
 from pipelines.train.sheets import draw_sheet, exported, sheet_conditions
+from schemas.errors import CheckpointError
 from schemas.train_params import TrainParams
 
 LENGTH = 0.05
@@ -32,10 +34,19 @@ LOSSES = "losses.parquet"
 
 
 def add_guiding(start: Path, data: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
-    """Train a new guiding network beside the base in `start` and write both, with a new sheet and card, to `folder`."""
+    """Train a new guiding network beside the base in `start` and write both, with a new sheet and card, to `folder`.
+
+    Raises:
+        CheckpointError: there is no diffusion base in `start`, it is damaged, or its denoiser has other layers.
+    """
     torch.manual_seed(SEED)
     recipe = DiffusionRecipe(TrainParams().diffusion, RESOLUTION)
     checkpoint = load_checkpoint(start, recipe.name)
+    if (layers := checkpoint.config.get("layers", list(SHALLOW))) != list(LAYERS):
+        raise CheckpointError(
+            f"{start}: its denoiser has {layers} layers, this version's {list(LAYERS)}; train it on first, with "
+            f"`python -m pipelines.train.base diffusion --start {start}`"
+        )
     go_on_from(recipe, checkpoint, start, fresh=["guiding"])
     recipe.learn_only("guiding")
     budget = Budget(

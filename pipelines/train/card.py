@@ -65,7 +65,7 @@ any patient.
 
 ## Sheets
 
-`sheets/` holds samples by FST x lesion on fixed seeds, every {sheet_every:,} images and at the end (`final.png`).
+`sheets/` holds samples by FST x lesion on fixed seeds, every {sheet_every:,} images and at the end (`final.png`).{sampler}
 """
 
 
@@ -143,6 +143,7 @@ def write_card(
         fairness=fairness_section(about),
         strata=strata_section(strata, losses),
         sheet_every=about["params"]["sheet_every_images"],
+        sampler=_sampler(about),
     )
     write_text(text, path)
 
@@ -167,6 +168,14 @@ def _lengths(about: dict[str, Any]) -> str:
         for r in about["lengths"]
     ]
     return "\n".join([head, *rows])
+
+
+def _sampler(about: dict[str, Any]) -> str:
+    """Return how the pictures by which the run was shown and judged were drawn, as Markdown; "" without settings."""
+    if not about.get("sampler"):
+        return ""
+    settings = ", ".join(f"{k} {v}" for k, v in about["sampler"].items())
+    return f"\nThey, and whatever the run was judged by, were drawn with `produce.sampler` as it was then: {settings}."
 
 
 def _start(about: dict[str, Any]) -> str:

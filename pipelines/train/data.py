@@ -164,7 +164,7 @@ def _read_set(workspace: Workspace, rows: Sequence[CatalogRow], power: float, ma
         )
     conditions = [Condition(r.modality, r.fst, r.lesion, r.ita_deg) for r in rows]
     digest = hashlib.sha256(
-        "\n".join(f"{r.image_id} {r.fst} {r.lesion} {r.ita_deg}" for r in rows).encode()
+        "\n".join(f"{r.image_id} {r.modality} {r.fst} {r.lesion} {r.ita_deg}" for r in rows).encode()
     ).hexdigest()
     pixels = np.stack([decode_png(found[r.image_id]) for r in rows])
     return training_set(pixels, conditions, power, digest, max_repeats)

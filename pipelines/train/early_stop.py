@@ -58,6 +58,11 @@ class Watch(nn.Module):
         return bool(self.stop)
 
     @property
+    def doubtful(self) -> bool:
+        """Return whether the last look was one without variety."""
+        return bool(self.flat)
+
+    @property
     def best_step(self) -> int | None:
         """Return the step whose worst group was best; None if no look was taken."""
         return int(self.best_at) or None

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.train.run import TrainResult, train_generator
-from schemas.errors import CheckFailed, CheckpointError, EquidermError, ParamsError
+from schemas.errors import CheckFailed, ParamsError, error_named
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.train_params import TrainParams
 
 REPORT, RESULT, ERROR = "report", "result", "error"
 """Kinds of line a worker prints: `{"report": {...}}` and so on."""
-
-ERRORS: dict[str, type[EquidermError]] = {e.__name__: e for e in (CheckFailed, CheckpointError, ParamsError)}
 
 
 def train_launched(
@@ -32,7 +30,7 @@ def train_launched(
     """Train `name` in this process, or in as many as `train.processes` or `train.accelerate` ask for.
 
     Raises:
-        ParamsError, CheckpointError, CheckFailed: as `train_generator`; CheckFailed also if a process was lost.
+        EquidermError: as `train_generator`, whichever process met it; CheckFailed also if a process was lost.
     """
     command = launch_command(name, workspace, params.train)
     if command is None:
@@ -51,7 +49,7 @@ def train_launched(
             elif kind:
                 said[kind] = content
     if ERROR in said:
-        raise ERRORS[said[ERROR]["type"]](said[ERROR]["message"])
+        raise error_named(said[ERROR]["type"])(said[ERROR]["message"])
     if launched.returncode or RESULT not in said:
         raise CheckFailed(
             f"train {name}: {' '.join(command[1:4])} ended with status {launched.returncode}; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ class Run:
     best_step: int = 0  # at the end: the step whose average that is
     step: int = 0
     images: int = 0
+    ended: bool = False
+    turn: int = 0  # which of the fixed seeds a look draws on; other than 0 asks for its variety alone
     records: Records = field(default_factory=dict)
 
     @property
@@ -82,7 +84,8 @@ def fit(
     Every process of a launch calls it alike; the first one alone logs, saves and writes.
 
     Args:
-        on_save: called with the run when a state is about to be saved; what it saw decides whether the run goes on.
+        on_save: called with the run when a state is about to be saved, and at its end; what it saw decides whether the run
+            goes on.
 
     Raises:
         CheckFailed: a loss diverges, or the samples have lost their variety.
@@ -98,7 +101,7 @@ def fit(
     wrapped = prepared(recipe, accelerator)  # before the optimisers: sharding replaces parameters
     optimisers = _optimisers(recipe, budget)
     parts = {"net": net, "averages": averages, "watch": watcher}
-    run.step, run.records = load_state(state, key, parts, optimisers)
+    run.step, run.records = load_state(state, key, parts, optimisers, accelerator.is_main_process)
     meter = _Meter(run.step)
     while run.step < total and not watcher.stopped:
         set_rate(optimisers, _rate(budget, run.step * budget.batch))
@@ -109,8 +112,7 @@ def fit(
         saves = run.step % save_every == 0 and run.step < total
         logs = run.step % budget.log_every == 0 or run.step == total
         if logs or saves:
-            losses = _over_processes(losses, accelerator)
-            check_losses(recipe.name, losses, run.step)
+            losses = _checked(recipe.name, losses, run.step, accelerator)
         if logs:
             run.log.append({"step": run.step, "images": run.images, **losses})
         if logs and accelerator.is_main_process:
@@ -122,6 +124,7 @@ def fit(
             if accelerator.is_main_process:
                 _look(run, watcher, on_save)
             save_state(state, key, run.step, parts, optimisers, run.records, accelerator.is_main_process)
+            snapshots.drop_others(accelerator.is_main_process)
             watcher.agree(accelerator)
     return _finished(run, watcher, data, budget, accelerator, on_save)
 
@@ -152,17 +155,20 @@ def _finished(
     run: Run, watcher: Watch, data: TrainingSet, budget: Budget, accelerator: Accelerator,
     on_save: Callable[[Run], Seen | None],
 ) -> Run:  # fmt: skip
-    """Close the records, judge the last weights too if any were judged, and put the best ones' average together."""
-    run.images = run.step * budget.batch
+    """Close the records, put the best weights' average together and look at the last weights."""
+    run.images, run.ended = run.step * budget.batch, True
     if not watcher.stopped:
         run.strata.extend(stratum_losses(run.recipe.net, data.strata, run.images))
-        if watcher.params.patience and accelerator.is_main_process:
-            _look(run, watcher, on_save)
+    looks = accelerator.is_main_process and not watcher.stopped
+    if looks and watcher.params.patience:  # now: these weights may be the best ones
+        _last_look(run, watcher, on_save)
     run.best_step = watcher.best_step or run.step
     run.records["watch"] = [watcher.said(budget.batch)]
     run.average = copy.deepcopy(run.average)
     if accelerator.is_main_process:
         averaged(run, budget.ema_length)
+    if looks and not watcher.params.patience:  # now: at the very average that is sampled from
+        _last_look(run, watcher, on_save)
     return run
 
 
@@ -182,8 +188,21 @@ def _look(run: Run, watcher: Watch, on_save: Callable[[Run], Seen | None]) -> No
     """Show the run to its observer, record what was seen and let the watcher judge it."""
     seen = on_save(run)
     if seen is not None:
+        seen = replace(seen, kid={}) if run.turn else seen
         run.records.setdefault("looks", []).extend(seen.rows(run.images))
         watcher.look(seen, run.step, run.images)
+
+
+def _last_look(run: Run, watcher: Watch, on_save: Callable[[Run], Seen | None]) -> None:
+    """Look at a run that has ended; where that shows no variety for the first time, again on other seeds.
+
+    While a run goes on the look after the next state says whether one without variety was chance; after the last step there
+    is none, and short runs have one state or none.
+    """
+    _look(run, watcher, on_save)
+    if watcher.doubtful:
+        run.turn = 1
+        _look(run, watcher, on_save)
 
 
 def accelerated(mixed_precision: str) -> Accelerator:
@@ -204,12 +223,18 @@ def _check_divides(budget: Budget, name: str, accelerator: Accelerator) -> None:
         )
 
 
-def _over_processes(losses: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
-    """Return each loss's mean over the processes, so that all of them see the same and stop together."""
-    if accelerator.num_processes == 1:
-        return dict(losses)
-    mean: Any = accelerator.reduce(torch.tensor(list(losses.values()), device=accelerator.device), "mean")
-    return dict(zip(losses, mean.tolist(), strict=True))
+def _checked(name: str, losses: Mapping[str, float], step: int, accelerator: Accelerator) -> dict[str, float]:
+    """Return each loss's mean over the processes, so that all of them see the same and stop together.
+
+    Raises:
+        CheckFailed: the training diverges.
+    """
+    result = dict(losses)
+    if accelerator.num_processes > 1:
+        mean: Any = accelerator.reduce(torch.tensor(list(losses.values()), device=accelerator.device), "mean")
+        result = dict(zip(losses, mean.tolist(), strict=True))
+    check_losses(name, result, step)
+    return result
 
 
 class _Meter:

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 from pipelines.generators.checkpoint import CONFIG, save_checkpoint
 from pipelines.generators.interface import Recipe
 from pipelines.train.card import write_card
+from pipelines.train.content import sampler_of
 from pipelines.train.data import TrainingSet
 from pipelines.train.loop import Run
 from pipelines.train.observer import Observer
 from pipelines.train.round_trip import FILE as ROUND_TRIP
 from pipelines.train.round_trip import RoundTrip, round_trip_table
-from pipelines.train.sheets import draw_sheet, exported
+from pipelines.train.sheets import exported
 from pipelines.train.state import discard_state
 from schemas.catalog import CatalogRow
 from schemas.params import Params
@@ -37,6 +38,7 @@ def describe(
     """Return the checkpoint's config: what the card says of a run and what later stages ask of it."""
     own: GeneratorParams = getattr(params.train, recipe.name)
     rows = [r for r in read_rows(workspace.splits, CatalogRow) if r.split == Split.TRAIN]
+    sampler = sampler_of(own, params)
     theirs = own.base if isinstance(own, StableDiffusionParams) else getattr(own, "autoencoder", None)
     return {
         **recipe.config(),
@@ -47,6 +49,7 @@ def describe(
         "parameters": sum(p.numel() for p in exported(recipe, run.average).parameters()),
         "start": own.start,
         "params": own.model_dump(mode="json"),
+        "sampler": sampler.model_dump(mode="json") if sampler else None,
         "sources": sorted({r.source for r in rows}),
         "licences": sorted({r.licence for r in rows} | ({theirs.licence} if theirs else set())),
         "lesions": sorted({str(r.lesion) for r in rows}),
@@ -69,21 +72,31 @@ def write_training_images(folder: Path, workspace: Workspace) -> None:
 
 
 def write_outputs(recipe: Recipe, run: Run, observer: Observer, about: dict[str, Any], workspace: Workspace) -> None:
-    """Write the outputs, the card last: its presence says the run is whole."""
-    folder, data = observer.folder, observer.data
+    """Write the outputs, the card last: its presence says the run is whole. Only then does the run's state go: a process killed
+    before goes on from it."""
+    folder = observer.folder
     (folder / "card.md").unlink(missing_ok=True)
     digest = save_checkpoint(exported(recipe, run.average), about, folder)
     write_table(pa.Table.from_pylist(run.log), folder / "losses.parquet")
     write_rows([StratumLossRow.model_validate(row) for row in run.strata], StratumLossRow, folder / STRATUM_LOSSES)
     looks = [LookRow.model_validate(row) for row in run.records.get("looks", [])]
     write_rows(looks, LookRow, folder / LOOKS)
-    title = f"{recipe.name}, {run.images:,} images seen on {len(data.conditions):,}"
-    sheet = folder / "sheets" / "final.png"
-    draw_sheet(folder, observer.conditions, title, sheet)
-    observer.show(sheet, run.images)
+    observer.show_finished(run, digest)
+    write_training_images(folder, workspace)
+    write_card_of(folder, {**about, "sha256": digest}, workspace)
+    _clear(folder)
+
+
+def renew_outputs(folder: Path, about: dict[str, Any], workspace: Workspace) -> None:
+    """Bring what lies beside a finished checkpoint up to the strata as they are now, and remove what a killed run left."""
+    write_training_images(folder, workspace)
+    write_card_of(folder, about, workspace)
+    _clear(folder)
+
+
+def _clear(folder: Path) -> None:
     shutil.rmtree(folder / "snapshot", ignore_errors=True)
     discard_state(folder / "state")
-    write_card_of(folder, {**about, "sha256": digest}, workspace)
 
 
 def write_card_of(folder: Path, about: dict[str, Any], workspace: Workspace) -> None:

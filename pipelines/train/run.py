@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import nn
+from torch import Tensor, nn
 
 from pipelines.generators.checkpoint import CONFIG, Checkpoint, load_checkpoint
-from pipelines.generators.conditioning import LESIONS, Conditioner
+from pipelines.generators.conditioning import Conditioner
+from pipelines.generators.deepen import deepened
+from pipelines.generators.denoiser import SHALLOW
 from pipelines.generators.interface import Recipe
 from pipelines.generators.latent import Latent
 from pipelines.generators.registry import BASE, entry
@@ -21,15 +21,16 @@ from pipelines.generators.space import Space
 from pipelines.imaging.spectral import BLOCK
 from pipelines.train.averages import TRACKED
 from pipelines.train.choice import choose_length
+from pipelines.train.content import content_key, finished, judged, sampler_of
 from pipelines.train.data import TrainingSet, load_training_set, load_validation_set
 from pipelines.train.fairness import attach_fairness
 from pipelines.train.loop import Budget, fit
 from pipelines.train.memory import memory_explained
 from pipelines.train.observer import Observer, Progress
-from pipelines.train.outputs import describe, read_result, write_card_of, write_outputs, write_training_images
+from pipelines.train.outputs import describe, read_result, renew_outputs, write_outputs
 from pipelines.train.round_trip import check_round_trip
 from schemas.errors import CheckFailed, CheckpointError, ParamsError
-from schemas.params import Params
+from schemas.params import Params, SamplerParams
 from schemas.paths import Workspace
 from schemas.train_params import DiffusionParams, GeneratorParams, StableDiffusionParams
 from schemas.words import Lesion, Modality
@@ -70,11 +71,10 @@ def train_generator(
         raise ParamsError(
             f"ingest.resolution: got {data.resolution} px; {name} needs a multiple of {4 * BLOCK}; use 64"
         )
-    folder, key = workspace.model(name), _content_key(name, params, own, data, held_out)
-    if (done := _finished(name, folder, key)) is not None:
+    folder, key = workspace.model(name), content_key(name, params, own, data, held_out)
+    if (done := finished(name, folder, key)) is not None:
         if PartialState().is_main_process:
-            write_training_images(folder, workspace)
-            write_card_of(folder, done, workspace)
+            renew_outputs(folder, done, workspace)
         return TrainResult(name, folder, done["sha256"], done["images"], len(data.conditions), own.start, True)
     torch.manual_seed(params.train.seed)
     recipe = make(own, data.resolution)
@@ -82,7 +82,8 @@ def train_generator(
     _check_autoencoder(recipe, own, workspace, folder)
     fair = own.fairness if isinstance(own, DiffusionParams) else None
     probe = attach_fairness(recipe, fair, data, held_out, params.train.seed) if fair else None
-    observer = Observer(recipe, data, held_out, own.watch, folder, on_progress, _judged(own))
+    sampler = sampler_of(own, params) or SamplerParams()
+    observer = Observer(recipe, data, held_out, own.watch, folder, on_progress, judged(own), sampler)
     with memory_explained(name, own.batch, data.resolution, _remedies(own)):
         run = fit(
             recipe, data, _budget(own), seed=params.train.seed, key=key, state=folder / "state",
@@ -94,7 +95,6 @@ def train_generator(
             choose_length(run, own.ema.candidates, observer)
         about = {**describe(recipe, run, params, data, key, workspace), "tone_probe": probe.plain() if probe else None}
         write_outputs(recipe, run, observer, about, workspace)
-        write_training_images(folder, workspace)
     everyone.wait_for_everyone()
     digest = str(read_result(folder)["sha256"])
     return TrainResult(name, folder, digest, run.images, len(data.conditions), own.start, False)
@@ -139,19 +139,33 @@ def start_from(recipe: Recipe, data: TrainingSet, start: str) -> None:
 
 def go_on_from(recipe: Recipe, checkpoint: Checkpoint, folder: Path, fresh: Collection[str] = ()) -> None:
     """Give a recipe the weights of the base in `folder`, also those that only training needs. Networks that the recipe does
-    not have stay out.
+    not have stay out; layers that the base's denoiser does not have begin as the identity.
 
     Args:
         fresh: exported networks that keep the recipe's own weights, whatever the base has.
 
     Raises:
-        CheckpointError: what only training needs is missing or damaged.
+        CheckpointError: what only training needs is missing or damaged, or the base has more layers than this version.
     """
     taken = [n for n in recipe.exported if n not in fresh]
     wanted = {k: v for k, v in checkpoint.tensors.items() if k.split(".")[0] in taken}
+    if "denoiser" in taken:
+        wanted |= _denoiser_of(recipe, checkpoint, wanted)
     replace(checkpoint, tensors=wanted).load_into(nn.ModuleDict({n: recipe.net.get_submodule(n) for n in taken}))
     if rest := {n: c for n, c in recipe.net.named_children() if n not in recipe.exported}:
         load_checkpoint(folder / "rest", f"{recipe.name}-rest").load_into(nn.ModuleDict(rest))
+
+
+def _denoiser_of(recipe: Recipe, checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint's denoiser for the recipe's, which may have more layers."""
+    before, unet = checkpoint.config.get("layers", SHALLOW), recipe.net.get_submodule("denoiser.unet")
+    own = {k: tensors.pop(k) for k in list(tensors) if k.startswith("denoiser.")}
+    try:
+        return deepened(unet, own, before)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{checkpoint.folder}: {error}; train it again, or use the version it was made by"
+        ) from None
 
 
 def check_variety(data: TrainingSet) -> None:
@@ -187,47 +201,6 @@ def _budget(own: GeneratorParams) -> Budget:
     )  # fmt: skip
 
 
-def _judged(own: GeneratorParams) -> bool:
-    """Return whether validation images decide when the run stops or which average is kept."""
-    return own.watch.patience > 0 or own.ema.length == "auto"
-
-
 def _length(own: GeneratorParams) -> float:
     """Return the length of the average that is looked at while the run goes on."""
     return TRACKED[-1] if own.ema.length == "auto" else own.ema.length
-
-
-def _content_key(
-    name: str, params: Params, own: GeneratorParams, data: TrainingSet, held_out: TrainingSet | None
-) -> str:
-    """Return a digest of everything the weights depend on, but for the code (dvc.yaml lists that).
-
-    Validation images decide whether the tone term is used and when a run stops, so they count where one of them is on.
-    """
-    judged = (
-        own.watch.patience > 0
-        or own.ema.length == "auto"
-        or (isinstance(own, DiffusionParams) and own.fairness.tone.weight > 0)
-    )
-    base = (
-        (BASE / name / CONFIG).read_text(encoding="utf-8")
-        if own.start == "base" and (BASE / name / CONFIG).is_file()
-        else ""
-    )
-    slots = sorted(
-        {(str(c.lesion), LESIONS.index(c.lesion)) for c in data.conditions}
-    )  # a moved lesion is another class
-    common = params.train.model_dump_json(include={"seed", "resample_power", "max_repeats"})
-    parts = [name, own.model_dump_json(), common, data.digest, base]
-    parts += [held_out.digest] if judged and held_out is not None else []
-    parts.append(str(slots))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _finished(name: str, folder: Path, key: str) -> dict[str, Any] | None:
-    """Return the config of a finished, undamaged run with this content, or None."""
-    try:
-        config = load_checkpoint(folder, name).config
-    except CheckpointError:
-        return None
-    return config if config.get("content_key") == key and (folder / "card.md").is_file() else None

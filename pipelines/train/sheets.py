@@ -41,15 +41,22 @@ def sheet_conditions(data: TrainingSet) -> list[Condition]:
     return result
 
 
-def draw_sheet(folder: Path, conditions: Sequence[Condition], title: str, target: Path) -> Pixels:
+def draw_sheet(
+    folder: Path, conditions: Sequence[Condition], title: str, target: Path, sampler: SamplerParams = SamplerParams(),
+    turn: int = 0,
+) -> Pixels:  # fmt: skip
     """Draw the checkpoint in `folder` on fixed seeds, write a contact sheet as PNG and return its pictures.
 
     Those are uint8 (n x PER_CELL, r, r, 3), the pictures of one condition next to each other.
+
+    Args:
+        turn: each has seeds of its own.
     """
-    generator = load_generator(folder, SamplerParams())
+    generator = load_generator(folder, sampler)
     asked = [c for c in conditions for _ in range(PER_CELL)]
     keys = [
-        hashlib.sha256(f"sheet {c.fst} {c.lesion} {i % PER_CELL}".encode()).hexdigest() for i, c in enumerate(asked)
+        hashlib.sha256(f"sheet {c.fst} {c.lesion} {i % PER_CELL + turn * PER_CELL}".encode()).hexdigest()
+        for i, c in enumerate(asked)
     ]
     pixels = generator.sample(asked, keys)
     cells: dict[tuple[str, str], list[Any]] = {}
@@ -60,15 +67,6 @@ def draw_sheet(folder: Path, conditions: Sequence[Condition], title: str, target
     target.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(cells, rows, columns, per_cell=PER_CELL, title=title).save(target)
     return pixels
-
-
-def snapshot_sheet(
-    recipe: Recipe, average: Any, conditions: Sequence[Condition], images: int, folder: Path
-) -> tuple[Path, Pixels]:
-    """Write the averaged weights of a run under way to `folder`/snapshot, draw them; return the sheet's path and pictures."""
-    snapshot = keep_snapshot(recipe, average, images, folder)
-    target = folder / "sheets" / f"{images:08d}.png"
-    return target, draw_sheet(snapshot, conditions, f"{recipe.name} after {images:,} images", target)
 
 
 def keep_snapshot(recipe: Recipe, average: Any, images: int, folder: Path) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.train.averages import LARGEST_ERROR, TRACKED, Averages, Profile, shares
-from pipelines.train.state import read_tensors, stored_steps, write_tensors
+from pipelines.train.state import keep_only, read_tensors, write_tensors, written_by
 from schemas.errors import CheckFailed
 
 MOST: Final = 32
@@ -39,7 +39,17 @@ class Snapshots:
 
     def steps(self, until: int) -> list[int]:
         """Return the steps up to `until` of which there is a whole snapshot of this run."""
-        return [s for s in stored_steps(self.folder) if s <= until and self._read(s) is not None]
+        return [s for s in written_by(self.folder, self.key) if s <= until and self._read(s) is not None]
+
+    def drop_others(self, writes: bool = True) -> None:
+        """Remove other runs' snapshots. For when this run has a whole state: until then another one may still be gone on
+        with.
+
+        Args:
+            writes: false in all processes but the first.
+        """
+        if writes:
+            keep_only(self.folder, written_by(self.folder, self.key))
 
     @torch.no_grad()
     def put_together(self, length: float, step: int, into: nn.Module) -> float:

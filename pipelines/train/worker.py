@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from pipelines.train.launch import ERROR, ERRORS, REPORT, RESULT
+from pipelines.train.launch import ERROR, REPORT, RESULT
 from pipelines.train.run import train_generator
+from schemas.errors import EquidermError
 from schemas.params import load_params
 from schemas.paths import Workspace
 
@@ -27,10 +28,10 @@ ORPHANED = 143
 def main() -> None:
     """Train one generator as one process of a group."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    workspace = Workspace.here()
     try:
+        workspace = Workspace.here()
         result = train_generator(sys.argv[1], workspace, load_params(workspace.params), _report)
-    except tuple(ERRORS.values()) as error:
+    except EquidermError as error:
         _say(ERROR, {"type": type(error).__name__, "message": str(error)})
         raise SystemExit(1) from None
     _say(RESULT, {**asdict(result), "folder": str(result.folder)})

@@ -187,7 +187,7 @@ def _quota(plan: Plan) -> QuotaRow:
 def _metrics(plans: tuple[Plan, ...]) -> Metrics:
     """Return made-up scores, one of every shape: with an interval, without, and not measured."""
     phantom = {"modality": Modality.PHANTOM, "reason": None}
-    kid = {**phantom, "group": "all", "metric": "kid", "extractor": "efficientnet-lite0"}
+    kid = {**phantom, "group": "all", "metric": "kid", "extractor": "efficientnet-lite0", "real_images": "test"}
     none = {
         "modality": Modality.PHANTOM,
         "value": None,
@@ -209,7 +209,10 @@ def _metrics(plans: tuple[Plan, ...]) -> Metrics:
         fidelity=[
             FidelityRow(**kid, comparison="synthetic_real", value=0.0213, low=0.018, high=0.026, n=60),
             FidelityRow(**kid, comparison="real_real", value=-0.0004, low=-0.002, high=0.001, n=60),
-            FidelityRow(**none, group="all", metric="fd", extractor="efficientnet-lite0", comparison="synthetic_real"),
+            FidelityRow(
+                **none, group="all", metric="fd", extractor="efficientnet-lite0", comparison="synthetic_real",
+                real_images="test",
+            ),
         ],
         tone=[
             ToneRow(**phantom, fst=6, images="attempted", measure="share_in_band", value=0.7, low=0.4, high=0.9, n=10),

@@ -32,6 +32,7 @@ from schemas.metrics import (
     FidelityMetric,
     FidelityRow,
     Metrics,
+    RealImages,
     SkinGroup,
     Tables,
     ToneImages,
@@ -120,6 +121,22 @@ def test_good_synthetic_images_are_as_near_as_real_ones_and_bad_ones_are_not(mat
     assert bad.low > reference.high
 
 
+def test_images_that_a_training_saw_are_left_out_where_the_others_are_enough(material: Material) -> None:
+    seen = np.array([row.split != Split.TEST for row in material.real])
+    scrambled = material.real_features.copy()
+    scrambled[seen] = 0.5
+    rows = measure_fidelity(material, "thumbs", PARAMS)
+    assert {r.real_images for r in rows} == {RealImages.TEST}
+    assert measure_fidelity(replace(material, real_features=scrambled), "thumbs", PARAMS) == rows
+
+
+def test_where_test_images_are_too_few_all_are_compared_and_the_rows_say_so(material: Material) -> None:
+    few = [row.model_copy(update={"split": Split.TRAIN}) for row in material.real[1:]]
+    rows = measure_fidelity(replace(material, real=[material.real[0], *few]), "thumbs", PARAMS)
+    assert {r.real_images for r in rows} == {RealImages.ALL}
+    assert fidelity(rows, SkinGroup.DARK, FidelityMetric.KID, Comparison.REAL_REAL).value is not None
+
+
 def test_groups_without_enough_images_get_a_reason_and_no_number(material: Material) -> None:
     rows = measure_fidelity(material, "thumbs", PARAMS)
     light = fidelity(rows, SkinGroup.LIGHT, FidelityMetric.KID, Comparison.SYNTHETIC_REAL)
@@ -138,7 +155,9 @@ def test_light_and_dark_are_measured_at_the_same_n(material: Material) -> None:
     sizes = {
         g: fidelity(rows, g, FidelityMetric.KID, Comparison.REAL_REAL).n for g in (SkinGroup.LIGHT, SkinGroup.DARK)
     }
-    assert sizes[SkinGroup.LIGHT] == sizes[SkinGroup.DARK] == len(matched_slots(both, SkinGroup.LIGHT)) >= 8
+    test = both.real_split(Split.TEST)
+    unseen = replace(both, real=[both.real[i] for i in test], real_features=both.real_features[test])
+    assert sizes[SkinGroup.LIGHT] == sizes[SkinGroup.DARK] == len(matched_slots(unseen, SkinGroup.LIGHT)) >= 8
 
 
 def test_utility_is_paired_and_its_difference_is_the_difference(material: Material) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from test_training import BUDGET, same, tiny_set
+from test_training import BUDGET, began, followed, same, tiny_set
 from tiny_diffusers import tiny_autoencoder
 from torch import nn
 
@@ -95,15 +95,7 @@ def test_pixels_come_back_exactly(block: int) -> None:
 def trained(space: str, autoencoder: AutoencoderParams, state: Path, stop_after: int | None = None) -> Run:
     torch.manual_seed(3)
     torch.set_num_threads(1)
-    recipe = DiffusionRecipe(params_of(space, autoencoder), 64)
-    inner = recipe.step
-
-    def step(context):  # type: ignore[no-untyped-def]
-        if context.number == stop_after:
-            raise KeyboardInterrupt
-        return inner(context)
-
-    recipe.step = step  # type: ignore[method-assign]
+    recipe = followed(DiffusionRecipe(params_of(space, autoencoder), 64), stop_after)
     return fit(
         recipe, tiny_set(), replace(BUDGET, images=32), seed=5, key="k", state=state, mixed_precision="no",
         on_log=lambda row: None, on_save=lambda run: None,
@@ -118,7 +110,9 @@ def test_a_checkpoint_of_another_space_draws_and_a_latent_run_resumes_exactly(
     if name == "latent":
         with pytest.raises(KeyboardInterrupt):
             trained(name, autoencoder, tmp_path / "cut", stop_after=3)
-        assert same(trained(name, autoencoder, tmp_path / "cut").average, whole.average)
+        resumed = trained(name, autoencoder, tmp_path / "cut")
+        assert began(resumed) == 2
+        assert same(resumed.average, whole.average)
     folder = tmp_path / "model"
     save_checkpoint(exported(whole.recipe, whole.average), whole.recipe.config(), folder)
     drawn = load_generator(folder, SamplerParams(steps=2)).sample(*four())

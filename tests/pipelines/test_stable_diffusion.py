@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_spaces import four
-from test_training import BUDGET, same, tiny_set
+from test_training import BUDGET, began, followed, same, tiny_set
 from tiny_diffusers import ONE_PASS, recipe_on, saved, tiny_stable_diffusion
 from torch import nn
 
@@ -45,17 +45,8 @@ class Half:
 
 
 def trained(base: PretrainedParams, state: Path, stop_after: int | None = None) -> Run:
-    recipe = recipe_on(base)
-    inner = recipe.step
-
-    def step(context):  # type: ignore[no-untyped-def]
-        if context.number == stop_after:
-            raise KeyboardInterrupt
-        return inner(context)
-
-    recipe.step = step  # type: ignore[method-assign]
     return fit(
-        recipe, tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        followed(recipe_on(base), stop_after), tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
         on_log=lambda row: None, on_save=lambda run: None,
     )  # fmt: skip
 
@@ -67,6 +58,7 @@ def test_a_run_cut_between_states_resumes_exactly_and_what_it_learned_shows(
     with pytest.raises(KeyboardInterrupt):
         trained(base, tmp_path / "cut", stop_after=5)
     resumed = trained(base, tmp_path / "cut")
+    assert began(resumed) == 4
     assert same(resumed.recipe.net, whole.recipe.net)
     assert same(resumed.average, whole.average)
     assert resumed.log == whole.log

@@ -64,6 +64,7 @@ def test_stable_diffusion_trains_measures_its_autoencoder_and_says_what_it_is(
     monkeypatch.chdir(tmp_path)
     base = tiny_stable_diffusion(tmp_path / "bases/tiny").model_copy(update={"path": "bases/tiny"})
     own = {"base": base.model_dump(), "rank": 2, "images": 8, "batch": 4, "mixed_precision": "no", "round_trip": WIDE}
+    own["watch"] = {"least_diversity": 0}  # two steps
     result = train_generator("stable_diffusion", workspace, params_of(stable_diffusion=own))
     assert (result.images, result.start, result.reused) == (8, "pretrained", False)
     card = (result.folder / "card.md").read_text()

@@ -9,19 +9,20 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from pipelines.generators.draws import step_draws
-from pipelines.generators.interface import Condition
+from pipelines.generators.interface import Condition, Step
 from pipelines.generators.registry import entry
 from pipelines.generators.stylegan2 import Stylegan2Recipe
 from pipelines.train.averages import Averages
 from pipelines.train.data import TrainingSet, resampling, training_set, turned
 from pipelines.train.loop import Budget, Run, fit
-from pipelines.train.state import load_state
+from pipelines.train.state import load_state, stored_steps
 from schemas.errors import CheckFailed
 from schemas.train_params import DcganParams, DiffusionParams, GanParams, Stylegan2Params
 from schemas.words import Lesion, Modality
@@ -45,21 +46,34 @@ def tiny_set() -> TrainingSet:
     return training_set(rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8), conditions, 0.5, "tiny")
 
 
+def followed(recipe: Any, stop_after: int | None = None) -> Any:
+    """Let a recipe note the first step it is asked for, and die at step `stop_after`, as a kill would."""
+    inner = recipe.step
+
+    def step(context: Step) -> dict[str, float]:
+        recipe.began = getattr(recipe, "began", context.number)
+        if context.number == stop_after:
+            raise KeyboardInterrupt
+        result: dict[str, float] = inner(context)
+        return result
+
+    recipe.step = step
+    return recipe
+
+
+def began(run: Run) -> int:
+    """Return the step that a run went on from: training is a function of (seed, step), so one that began anew ends alike."""
+    first: int = run.recipe.began  # type: ignore[attr-defined]
+    return first
+
+
 def train(name: str, state: Path, stop_after: int | None = None, budget: Budget = BUDGET) -> Run:
     """Train a tiny run; `stop_after` makes the loop die at that step, as a kill would."""
     torch.manual_seed(3)
     torch.set_num_threads(1)
-    recipe = entry(name).recipe(PARAMS[name], 64)
-    inner = recipe.step
+    recipe = followed(entry(name).recipe(PARAMS[name], 64), stop_after)
     if isinstance(recipe, Stylegan2Recipe):
         recipe.augment.probability.fill_(0.5)  # six steps from 0 would augment nothing
-
-    def step(context):  # type: ignore[no-untyped-def]
-        if stop_after is not None and context.number == stop_after:
-            raise KeyboardInterrupt
-        return inner(context)
-
-    recipe.step = step  # type: ignore[method-assign]
     return fit(
         recipe, tiny_set(), budget, seed=5, key="k", state=state, mixed_precision="no",
         on_log=lambda row: None, on_save=lambda run: None,
@@ -77,6 +91,7 @@ def test_a_run_stopped_between_states_ends_with_the_same_weights_bit_for_bit(nam
     with pytest.raises(KeyboardInterrupt):
         train(name, tmp_path / "cut", stop_after=5)
     resumed = train(name, tmp_path / "cut")
+    assert (began(whole), began(resumed)) == (0, 4)
     assert resumed.step == whole.step == 6
     assert same(resumed.recipe.net, whole.recipe.net)
     assert same(resumed.average, whole.average)
@@ -95,7 +110,9 @@ def test_a_truncated_state_is_passed_over_for_the_one_before(tmp_path: Path) -> 
     parts = {"net": recipe.net, "averages": Averages(recipe.net)}
     assert load_state(tmp_path / "cut", "k", parts, optimisers)[0] == 2
     assert load_state(tmp_path / "cut", "another run", parts, optimisers)[0] == 0
-    assert same(train("gan", tmp_path / "cut").average, whole.average)
+    resumed = train("gan", tmp_path / "cut")
+    assert began(resumed) == 2
+    assert same(resumed.average, whole.average)
 
 
 _CHILD = """
@@ -125,7 +142,9 @@ def test_kill_9_of_a_training_process_loses_nothing(name: str, tmp_path: Path) -
     time.sleep(0.1)
     child.send_signal(signal.SIGKILL)
     child.wait(timeout=30)
+    saved = stored_steps(tmp_path / "killed")[-1]
     resumed, whole = train(name, tmp_path / "killed"), train(name, tmp_path / "whole")
+    assert began(resumed) == saved >= 2
     assert same(resumed.average, whole.average)
     assert same(resumed.recipe.net, whole.recipe.net)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_training import tiny_set
+from test_training import began, followed, tiny_set
 from test_training_early_stop import Line
 from torch import nn
 
@@ -101,7 +101,7 @@ def run_line(folder: Path, length: float, die_at: int | None = None) -> Run:
 
     budget = Budget(1600, 8, 1e-2, 0, length, 10, 200)
     return fit(
-        Line(), tiny_set(), budget, seed=5, key="k", state=folder, mixed_precision="no",
+        followed(Line()), tiny_set(), budget, seed=5, key="k", state=folder, mixed_precision="no",
         on_log=lambda row: None, on_save=saved,
     )  # fmt: skip
 
@@ -130,10 +130,9 @@ def test_a_killed_run_puts_the_same_average_together_bit_for_bit(tmp_path: Path)
     whole = run_line(tmp_path / "whole", 0.15)
     with pytest.raises(KeyboardInterrupt):
         run_line(tmp_path / "cut", 0.15, die_at=125)
-    assert torch.equal(
-        run_line(tmp_path / "cut", 0.15).average.get_submodule("layer").weight,
-        whole.average.get_submodule("layer").weight,
-    )
+    resumed = run_line(tmp_path / "cut", 0.15)
+    assert began(resumed) == 100
+    assert torch.equal(resumed.average.get_submodule("layer").weight, whole.average.get_submodule("layer").weight)
 
 
 def test_damaged_and_foreign_snapshots_are_passed_over(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import test_training
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
-from test_training import same, tiny_set, train
+from test_training import began, same, tiny_set, train
 from test_training_fairness import OFF, ON, phantoms
 from test_training_processes import TOLERANCE, prepared
 from torch import nn
@@ -70,6 +70,7 @@ try:
 except KeyboardInterrupt:
     pass
 resumed = t.train("diffusion", folder / "cut")
+assert t.began(resumed) == 4
 assert resumed.step == whole.step == 6
 assert t.same(resumed.recipe.net, whole.recipe.net) and t.same(resumed.average, whole.average)
 assert resumed.log == whole.log
@@ -121,6 +122,7 @@ def test_a_run_in_parts_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         train("diffusion", tmp_path / "cut", stop_after=5)
     resumed = train("diffusion", tmp_path / "cut")
+    assert began(resumed) == 4
     assert resumed.step == whole.step == 6
     assert same(resumed.recipe.net, whole.recipe.net)
     assert same(resumed.average, whole.average)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_training import same, tiny_set
+from test_training import began, followed, same, tiny_set
 from torch import nn
 
 from pipelines.generators.interface import Condition, Step
@@ -62,7 +62,7 @@ def watched(state: Path, patience: int, die_at: int | None = None) -> Run:
         return Seen(1.0, {"phantom/I/nevus": 0.05, "phantom/VI/nevus": WORST.get(run.images, 1.0)})
 
     return fit(
-        Line(), tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        followed(Line()), tiny_set(), BUDGET, seed=5, key="k", state=state, mixed_precision="no",
         on_log=lambda row: None, on_save=saved, watch=WatchParams(patience=patience),
     )  # fmt: skip
 
@@ -85,11 +85,13 @@ def test_a_killed_run_stops_where_it_would_have_stopped_with_the_same_weights(di
     with pytest.raises(KeyboardInterrupt):
         watched(tmp_path / "cut", 2, die_at)
     resumed = watched(tmp_path / "cut", 2)
+    assert began(resumed) == die_at // 8 - 1  # a state each step, the last one not yet when the look died
     assert resumed.images == whole.images == 32
     assert same(resumed.average, whole.average)
     assert resumed.records == whole.records
     again = watched(tmp_path / "cut", 2)  # its last state says that it has ended
     assert again.images == 32
+    assert not hasattr(again.recipe, "began")
     assert same(again.average, whole.average)
 
 
@@ -112,6 +114,58 @@ def test_two_looks_without_variety_are_a_collapse_and_one_is_not() -> None:
         "train gan: after 4,000 images the samples of a cell vary 0.020 times as much as real ones, twice running; at least "
         "0.1 is needed (collapse); lower train.gan.learning_rate, train longer, or lower train.gan.watch.least_diversity"
     )
+
+
+def gan_as_it_comes(
+    state: Path, diversity: list[float], stop_after: int | None = None
+) -> tuple[Run, list[tuple[int, int]]]:
+    """Train a layer for as many steps as a build's GAN; its looks see these values in turn, the last one ever after."""
+    torch.manual_seed(3)
+    looks: list[tuple[int, int]] = []
+
+    def saved(run: Run) -> Seen:
+        looks.append((run.step, run.turn))
+        return Seen(diversity[min(len(looks), len(diversity)) - 1])
+
+    budget = Budget(3600, 48, 1e-3, 0, 0.1, 10, 2000, (0.0, 0.99))  # params.yaml: 75 steps, one state
+    run = fit(
+        followed(Line(), stop_after), tiny_set(), budget, seed=5, key="k", state=state, mixed_precision="no",
+        on_log=lambda row: None, on_save=saved,
+    )  # fmt: skip
+    return run, looks
+
+
+def test_a_short_run_that_draws_one_picture_does_not_end_well(tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckFailed, match=r"train line: after 3,600 images the samples of a cell vary 0\.000 times as much"
+    ):
+        gan_as_it_comes(tmp_path / "flat", [0.0])
+    with pytest.raises(CheckFailed, match="after 3,600 images"):
+        gan_as_it_comes(tmp_path / "at the end", [0.9, 0.0, 0.0])  # on two sets of seeds
+    run, looks = gan_as_it_comes(tmp_path / "chance", [0.1, 0.9])
+    assert looks == [(41, 0), (75, 0)]
+    assert run.ended
+    run, looks = gan_as_it_comes(tmp_path / "unlucky", [0.9, 0.0, 0.9])
+    assert looks == [(41, 0), (75, 0), (75, 1)]
+    assert [row["value"] for row in run.records["looks"]] == [0.9, 0.0, 0.9]
+
+
+def test_a_short_run_that_was_killed_meets_its_collapse_again(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        gan_as_it_comes(tmp_path, [0.0], stop_after=60)
+    with pytest.raises(CheckFailed, match="after 3,600 images"):
+        gan_as_it_comes(tmp_path, [0.1])
+
+
+def test_the_second_look_at_the_end_asks_for_variety_alone(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    seen = iter([Seen(1.0, {"a": 0.3})] * 7 + [Seen(0.0, {"a": 0.2}), Seen(1.0, {"a": 0.2})])
+    run = fit(
+        Line(), tiny_set(), BUDGET, seed=5, key="k", state=tmp_path, mixed_precision="no",
+        on_log=lambda row: None, on_save=lambda run: next(seen), watch=WatchParams(patience=9),
+    )  # fmt: skip
+    assert run.records["watch"] == [{"stopped_early": False, "best_worst_kid": pytest.approx(0.2), "best_images": 64}]
+    assert [row["measure"] for row in run.records["looks"][-3:]] == ["kid", "diversity", "diversity"]
 
 
 def test_diversity_is_one_for_real_pictures_and_zero_for_one_picture_a_condition() -> None:

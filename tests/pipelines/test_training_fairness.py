@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_training import BUDGET, same
+from test_training import BUDGET, began, followed, same
 
 from pipelines.generators.fairness import GroupWeights, ToneTerm, mean_one
 from pipelines.generators.interface import Condition
@@ -24,6 +24,7 @@ from pipelines.probes.tone import as_planes, fit_tone_probe, mean_readings, reca
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.fairness import attach_fairness, worst_stratum
 from pipelines.train.loop import Run, accelerated, fit
+from pipelines.train.state import stored_steps
 from schemas.train_params import DiffusionParams, FairnessParams, GroupWeightParams, ToneTermParams
 from schemas.words import FST_RANGE, Lesion, Modality
 
@@ -152,16 +153,8 @@ def train(state: Path, fairness: FairnessParams | None, stop_after: int | None =
     recipe = entry("diffusion").recipe(DiffusionParams(), 64)
     if fairness is not None:
         attach_fairness(recipe, fairness, data, phantoms(2, 500), 3)
-    inner = recipe.step
-
-    def step(context):  # type: ignore[no-untyped-def]
-        if stop_after is not None and context.number == stop_after:
-            raise KeyboardInterrupt
-        return inner(context)
-
-    recipe.step = step  # type: ignore[method-assign]
     return fit(
-        recipe, data, BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        followed(recipe, stop_after), data, BUDGET, seed=5, key="k", state=state, mixed_precision="no",
         on_log=lambda row: None, on_save=lambda run: None,
     )  # fmt: skip
 
@@ -198,6 +191,7 @@ def test_a_run_with_all_on_goes_on_bit_for_bit_from_any_step(stop_after: int, wh
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", ON, stop_after)
     resumed = train(tmp_path / "cut", ON)
+    assert began(resumed) == stop_after // 2 * 2  # a state every other step
     assert same(resumed.recipe.net, whole.recipe.net)  # weights, group weights and probe
     assert same(resumed.average, whole.average)
     assert resumed.records == whole.records
@@ -230,7 +224,9 @@ def test_kill_9_loses_nothing_with_all_on(whole: Run, tmp_path: Path) -> None:
     time.sleep(0.1)
     child.send_signal(signal.SIGKILL)
     child.wait(timeout=30)
+    saved = stored_steps(tmp_path / "killed")[-1]
     killed = train(tmp_path / "killed", ON)
+    assert began(killed) == saved >= 2
     assert same(killed.recipe.net, whole.recipe.net)
     assert same(killed.average, whole.average)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import BUDGET, same, train
+from test_training import BUDGET, began, same, train
 from torch import nn
 
 from pipelines.train.optimisers import MATRIX_RATE, Muon, optimiser, set_rate
@@ -93,6 +93,7 @@ def test_a_run_with_muon_that_was_stopped_ends_with_the_same_weights_bit_for_bit
     with pytest.raises(KeyboardInterrupt):
         train("diffusion", tmp_path / "cut", stop_after=5, budget=budget)
     resumed = train("diffusion", tmp_path / "cut", budget=budget)
+    assert began(resumed) == 4
     assert same(resumed.recipe.net, whole.recipe.net)
     assert same(resumed.average, whole.average)
     assert resumed.log == whole.log

@@ -39,6 +39,7 @@ def prepared(folder: Path, batch: int = 8, **train: Any) -> tuple[Workspace, Par
         "log_every": 1,
         "warmup_images": 0,
         "mixed_precision": "no",
+        "watch": {"least_diversity": 0},
     }
     settings = {
         "sources": {"use": {"phantom": {"adapter": "phantom", "count": 40}}},
@@ -92,6 +93,7 @@ def test_two_processes_augment_and_regularise_as_one_does(tmp_path: Path) -> Non
         "learning_rate": 1e-4,
         "path_every": 2,
         "r1_every": 2,
+        "watch": {"least_diversity": 0},
     }
     curves = []
     for processes in (1, 2):

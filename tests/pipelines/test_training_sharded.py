@@ -13,6 +13,7 @@ import torch
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 from test_stable_diffusion import trained
+from test_training import began
 from tiny_diffusers import tiny_stable_diffusion
 
 from schemas.pinned_params import PretrainedParams
@@ -63,6 +64,7 @@ for name, run in runs.items():
         "net": {{k: whole(v.detach()) for k, v in denoiser.state_dict().items()}},
         "average": dict(run.average.state_dict()),
         "log": run.log,
+        "began": t.began(run),
         "held": sum(p.to_local().numel() for p in base_parts) / sum(p.numel() for p in base_parts),
         "sharded": all(isinstance(p, DTensor) for p in [*base_parts, *denoiser.parameters()]),
     }}
@@ -97,7 +99,9 @@ def test_sharded_it_learns_what_one_process_does_and_resumes(base: PretrainedPar
         _equal(left["whole"][part], right["whole"][part])  # both processes end alike
         _equal(left["whole"][part], left["resumed"][part])  # and so does a run that was cut
     assert left["resumed"]["log"] == left["whole"]["log"]
+    assert (left["resumed"]["began"], right["resumed"]["began"]) == (4, 4)
     gone_on = trained(base, tmp_path / "cut")  # one process, from the state that two sharded ones left at step 4
+    assert began(gone_on) == 4
     assert gone_on.log[:4] == left["whole"]["log"][:4]
     assert [r["loss"] for r in gone_on.log] == pytest.approx([r["loss"] for r in left["whole"]["log"]], rel=TOLERANCE)
     alone = trained(base, tmp_path / "alone")
