@@ -11,7 +11,7 @@ from schemas.section import Section, Share
 
 ADDED_LATER: Final[dict[str, Any]] = {
     "solver": "dpmsolver++", "spacing": "uniform", "guidance_from": 0.0, "guidance_every": 1, "precision": "float32",
-    "autoguidance": 1.0,
+    "autoguidance": 1.0, "sigma_max": 70.0, "sigma_min": 0.05,
 }  # fmt: skip
 """Options that came when images had been made without them, and what was done then: so they are no part of an identity."""
 
@@ -27,6 +27,12 @@ class SamplerParams(Section):
         "karras",
         description="of the steps, in time or as EDM spaces noise: many where it is loudest, where the whole picture is decided",
     )
+    sigma_max: float = Field(
+        25.0,
+        gt=0,
+        description="noisiest step but the first of spacing karras, in standard deviations of the clean planes",
+    )
+    sigma_min: float = Field(0.1, gt=0, description="least noisy step of spacing karras")
     stochastic: bool = Field(True, description="fresh noise at every step (SDE-DPM-Solver++), from the image's own key")
     guidance_tone: float = Field(1.0, ge=0, description="1 is none")
     guidance_lesion: float = Field(1.5, ge=0, description="1 is none")
@@ -50,6 +56,8 @@ class SamplerParams(Section):
             raise ValueError(
                 "unipc draws no noise and stochastic is true, which is the default; set stochastic: false or solver: dpmsolver++"
             )
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min:g} is not below sigma_max {self.sigma_max:g}; lower sigma_min")
         if self.guidance_from > self.guidance_until:
             raise ValueError(
                 f"guidance_from {self.guidance_from:g} is above guidance_until {self.guidance_until:g}; lower guidance_from"
@@ -60,9 +68,13 @@ class SamplerParams(Section):
         """Return what tells an image of this sampler from one of another, JSON-able; see `ADDED_LATER`.
 
         Args:
-            guiding: whether the checkpoint has a guiding network; without one there is no autoguidance.
+            guiding: whether the checkpoint has a guiding network; without one there is no autoguidance. Other spacings than
+                karras have no span.
         """
-        done = self if guiding else self.model_copy(update={"autoguidance": 1.0})
+        unused = ([] if guiding else ["autoguidance"]) + (
+            [] if self.spacing == "karras" else ["sigma_max", "sigma_min"]
+        )
+        done = self.model_copy(update={name: ADDED_LATER[name] for name in unused})
         said = {k: v for k, v in done.model_dump().items() if k not in ADDED_LATER or v != ADDED_LATER[k]}
         return {"sampler": {"dpmsolver++": "dpmsolver++ 2m", "unipc": "unipc bh2 2"}[self.solver], **said}
 

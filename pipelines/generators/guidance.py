@@ -23,10 +23,6 @@ from pipelines.generators.conditioning import without_lesion, without_tone
 from pipelines.generators.interface import key_noise
 from schemas.params import SamplerParams
 
-NOISIEST: Final = 70.0
-CLEANEST: Final = 0.05
-"""Span of sigma that the spacing `karras` covers: what is decided above 70 is nothing, below 0.05 less than a grey level."""
-
 _RHO: Final = 7.0
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -68,26 +64,28 @@ def set_times(solver: Any, sampler: SamplerParams) -> None:
     """Set the steps of a diffusers scheduler: evenly in time or, but for the first, as Karras et al. (2022) space them."""
     solver.set_timesteps(sampler.steps)
     if sampler.spacing == "karras":
-        times = karras_times(solver.alphas_cumprod, sampler.steps)
+        times = karras_times(solver.alphas_cumprod, sampler.steps, sampler.sigma_max, sampler.sigma_min)
         alpha = solver.alphas_cumprod[times]
         # diffusers' own spacing of that name would spend half of 12 steps above any noise that matters.
         solver.timesteps = times
         solver.sigmas = torch.cat([((1 - alpha) / alpha).sqrt(), torch.zeros(1)])
 
 
-def karras_times(alphas: Tensor, steps: int) -> Tensor:
+def karras_times(alphas: Tensor, steps: int, noisiest: float, cleanest: float) -> Tensor:
     """Return int64 time steps (steps,), falling, evenly in sigma^(1/7) (EDM, equation 5), sigma = sqrt((1 - alpha) / alpha).
 
-    From `NOISIEST` to `CLEANEST`, as far as the schedule has them. A schedule that ends noisier, as at zero terminal SNR,
-    begins with its last time step, which is noise alone.
+    A schedule that ends noisier than `noisiest`, as at zero terminal SNR, begins with its last time step, which is noise
+    alone.
 
     Args:
         alphas: the schedule's cumulative products (T,), falling.
+        noisiest: greatest sigma, but for that first step; as far as the schedule has it.
+        cleanest: least sigma, likewise.
     """
     known = ((1 - alphas.double()) / alphas.double()).sqrt()
     last = len(known) - 1
-    times = [last] if float(known[-1]) > NOISIEST else []
-    noisiest, cleanest = (min(max(s, float(known[0])), float(known[-1])) for s in (NOISIEST, CLEANEST))
+    times = [last] if float(known[-1]) > noisiest else []
+    noisiest, cleanest = (min(max(s, float(known[0])), float(known[-1])) for s in (noisiest, cleanest))
     ends = noisiest ** (1 / _RHO), cleanest ** (1 / _RHO)
     wanted = torch.linspace(ends[0], ends[1], steps - len(times), dtype=torch.float64) ** _RHO
     for time in (known.log()[:, None] - wanted.log()).abs().argmin(dim=0).tolist():

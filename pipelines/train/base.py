@@ -68,7 +68,8 @@ USUAL: dict[str, dict[str, Any]] = {
     },
 }
 """What the shipped diffusion base was first made with. It was then made again from itself, `--start` with it and
-`--phantoms 48000 --images 264000 --decay-from 0.2`, and given its guiding network. The gan was made with this but for its
+`--phantoms 48000 --images 264000 --decay-from 0.2`, then, deeper, with `--phantoms 96000 --images 160000 --decay-from 0.2 --length
+0.05` (begun for 216,000 images and cut short: docs/log.md), and given its guiding network. The gan was made with this but for its
 average, which was exponential (half-life 5,000 images: see its card); for the others, a place to start."""
 
 _OF_A_TRAINING = ("images", "batch", "learning_rate", "optimizer", "phantoms", "seed")

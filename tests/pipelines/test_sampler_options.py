@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipelines.generators.conditioning import encode, without_lesion
 from pipelines.generators.diffusion import SCHEDULE, DiffusionGenerator
-from pipelines.generators.guidance import CLEANEST, NOISIEST, draw_planes, guided, karras_times, solver_of
+from pipelines.generators.guidance import draw_planes, guided, karras_times, solver_of
 from pipelines.generators.interface import Condition, key_noise
 from pipelines.generators.registry import BASE, load_generator
 from pipelines.imaging.tone import measure_ita
@@ -193,22 +193,26 @@ def test_bfloat16_is_for_the_network_alone_and_off_by_default() -> None:
 
 def test_steps_spaced_in_noise_begin_with_noise_alone_and_are_as_even_as_the_schedule_allows() -> None:
     solver = solver_of(SCHEDULE, SamplerParams())
-    times = karras_times(solver.alphas_cumprod, 18)
+    times = karras_times(solver.alphas_cumprod, 18, 70, 0.05)
     assert times[0] == len(solver.alphas_cumprod) - 1
     sigma = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()[times]
-    assert float(sigma[1]) == pytest.approx(NOISIEST, rel=0.1)
-    assert float(sigma[-1]) == pytest.approx(CLEANEST, rel=0.1)
+    assert float(sigma[1]) == pytest.approx(70, rel=0.1)
+    assert float(sigma[-1]) == pytest.approx(0.05, rel=0.1)
     gaps = -(sigma[1:] ** (1 / 7)).diff()
     assert gaps.max() / gaps.min() < 1.6
     # what a picture is filled with is decided between SNR 0.0002 and 0.02, where even steps in time leave a gap
     assert ((sigma > 7) & (sigma < 71)).sum() >= 6
+    narrow = karras_times(solver.alphas_cumprod, 18, 25, 0.1)
+    sigma = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()[narrow]
+    assert float(sigma[1]) == pytest.approx(25, rel=0.1)
+    assert float(sigma[-1]) == pytest.approx(0.1, rel=0.1)
 
 
-@given(steps=st.integers(1, 1000), zero=st.booleans())
+@given(steps=st.integers(1, 1000), zero=st.booleans(), span=st.sampled_from([(70, 0.05), (25, 0.1), (1, 0.9)]))
 @settings(max_examples=40, deadline=None)
-def test_spaced_steps_are_as_many_as_asked_and_fall(steps: int, zero: bool) -> None:
+def test_spaced_steps_are_as_many_as_asked_and_fall(steps: int, zero: bool, span: tuple[float, float]) -> None:
     schedule: Any = DDPMScheduler(**{**SCHEDULE, "rescale_betas_zero_snr": zero})
-    times = karras_times(schedule.alphas_cumprod, steps)
+    times = karras_times(schedule.alphas_cumprod, steps, *span)
     assert len(times) == steps
     assert (times.diff() < 0).all()
     assert times.min() >= 0
@@ -219,7 +223,7 @@ def test_a_schedule_that_ends_below_the_span_wastes_no_step_on_its_noisy_end() -
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
     )  # Stable Diffusion's
     sigma = ((1 - schedule.alphas_cumprod) / schedule.alphas_cumprod).sqrt()
-    times = karras_times(schedule.alphas_cumprod, 12)
+    times = karras_times(schedule.alphas_cumprod, 12, 70, 0.05)
     assert times[0] == len(sigma) - 1
     gaps = -(sigma[times] ** (1 / 7)).diff()
     assert gaps.max() / gaps.min() < 1.05
