@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 from pipelines.ingest.withdrawn import withdrawn_for_ingest
 from pipelines.sources.fingerprint import source_digest
 from pipelines.sources.interface import SourceReader
 from pipelines.sources.registry import open_sources
+from schemas.code import RUN, code_sha256
 from schemas.params import Params
 from schemas.paths import Workspace
 
 EVENLY: Final = 4
 """Shards of a source are dealt out evenly to this many processes, or to half as many."""
 
-CODE_FOLDERS: Final = ("sources", "ingest", "imaging", "phantoms")
-"""Folders of `pipelines` whose code decides what a row becomes."""
+CODE_FOLDERS: Final = ("pipelines/sources", "pipelines/ingest", "pipelines/imaging", "pipelines/phantoms", "schemas")
+"""Whose code decides what a row becomes: those that dvc.yaml names for ingest. So a run after an upgrade never resumes the
+old one's shards."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def _plan_source(name: str, reader: SourceReader, params: Params, withdrawn: str
     settings = params.ingest.model_dump(mode="json", exclude={"workers", "shard_rows"})
     plans = []
     for number, (start, stop) in enumerate(pairwise(shard_bounds(len(reader), params.ingest.shard_rows))):
-        identity = json.dumps([name, digest, settings, withdrawn, start, stop, code_digest()], sort_keys=True)
+        identity = json.dumps(
+            [name, digest, settings, withdrawn, start, stop, code_sha256(CODE_FOLDERS, RUN)], sort_keys=True
+        )
         key = hashlib.sha256(identity.encode()).hexdigest()[:24]
         plans.append(ShardPlan(name, number, start, stop, digest, key))
     return plans
@@ -77,14 +79,3 @@ def shard_bounds(rows: int, size: int) -> list[int]:
     if count and 2 * (rows // more) >= size:
         count = more
     return [rows * n // count for n in range(count + 1)] if count else [0]
-
-
-@cache
-def code_digest() -> str:
-    """Return a sha256 over the code that makes shards, so that a run after an upgrade never resumes the old one's."""
-    digest = hashlib.sha256()
-    pipelines = Path(__file__).parents[1]
-    for folder in CODE_FOLDERS:
-        for path in sorted((pipelines / folder).glob("*.py")):
-            digest.update(f"{folder}/{path.name}\0".encode() + path.read_bytes())
-    return digest.hexdigest()

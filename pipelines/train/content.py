@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from pipelines.generators.checkpoint import CONFIG, load_checkpoint
 from pipelines.generators.conditioning import LESIONS
 from pipelines.generators.registry import BASE
 from pipelines.train.data import TrainingSet
+from schemas.code import RUN, code_sha256
 from schemas.errors import CheckpointError
 from schemas.params import Params, SamplerParams
 from schemas.train_params import DiffusionParams, GeneratorParams, StableDiffusionParams
@@ -23,26 +23,8 @@ CODE_FOLDERS: Final = (
     "pipelines/probes",
     "schemas",
 )
-"""Whose code decides what a training becomes: those that dvc.yaml names for it."""
-
-_SUFFIXES: Final = frozenset({".py", ".sql", ".csv"})
-_ROOT: Final = Path(__file__).parents[2]
-
-
-@cache
-def code_digest(root: Path = _ROOT) -> str:
-    """Return a sha256 over the code that trains, so that a training after an upgrade never goes on from the old one's state.
-
-    DVC reruns the stage then, but keeps the folder that the state and the finished run lie in. The shipped bases are no
-    code: the one that a training starts from counts by its weights.
-    """
-    digest = hashlib.sha256()
-    for folder in CODE_FOLDERS:
-        files = (p for p in (root / folder).rglob("*") if p.suffix in _SUFFIXES and "__pycache__" not in p.parts)
-        for path in sorted(files):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{content}  {path.relative_to(root).as_posix()}\n".encode())
-    return digest.hexdigest()
+"""Whose code decides what a training becomes: those that dvc.yaml names for it. DVC reruns the stage when it changes, but
+keeps the folder that the state and the finished run lie in. A shipped base counts by its weights."""
 
 
 def content_key(
@@ -60,7 +42,7 @@ def content_key(
         {(str(c.lesion), LESIONS.index(c.lesion)) for c in data.conditions}
     )  # a moved lesion is another class
     common = params.train.model_dump_json(include={"seed", "resample_power", "max_repeats"})
-    parts = [name, own.model_dump_json(), common, data.digest, code_digest(), str(slots)]
+    parts = [name, own.model_dump_json(), common, data.digest, code_sha256(CODE_FOLDERS, RUN), str(slots)]
     parts.append(base.read_text(encoding="utf-8") if own.start == "base" and base.is_file() else "")
     parts.append(held_out.digest if (decides or reads_tone) and held_out is not None else "")
     sampler = sampler_of(own, params) if decides else None

@@ -74,3 +74,13 @@ def run_ingest(workspace: Workspace, params: Params) -> IngestResult:
 def tree(folder: Path) -> dict[str, bytes]:
     """Return every file under a folder with its bytes."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def with_copies(folder: Path) -> Workspace:
+    """Eight rows: five good, two with the first one's pixels (one of them labelled otherwise), one without a file."""
+    images = {f"P_{n}.png": png(photo(n)) for n in range(1, 6)}
+    images |= {"P_6.png": png(photo(1), compress_level=0), "P_7.png": png(photo(1)), "stray.png": png(photo(9))}
+    rows = [row(n) for n in range(1, 9)]
+    rows[5]["diagnostic"] = "MEL"
+    write_pad(folder, rows, images)
+    return Workspace(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from pipelines.generators.deepen import deepened
 from pipelines.generators.denoiser import LAYERS, SHALLOW, Denoiser
 from pipelines.generators.diffusion import DiffusionRecipe
 from pipelines.generators.registry import load_generator
+from pipelines.train.base_guiding import add_guiding
 from pipelines.train.run import go_on_from
+from schemas.errors import CheckpointError
 from schemas.params import SamplerParams
 from schemas.train_params import DiffusionParams
 
@@ -97,3 +100,22 @@ def test_a_checkpoint_of_before_is_drawn_from_and_gone_on_from(tmp_path: Path) -
     save_checkpoint(recipe.net, {**recipe.config(), "lesions": []}, tmp_path / "new")
     after = load_generator(tmp_path / "new", sampler).sample(conditions, ["a", "b"])
     assert abs(after.astype(int) - before).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"), [((3, 3, 1), "3, 2, 1.* layers cannot take over .*3, 3, 1"), (SHALLOW, "1, 1, 1")]
+)
+def test_a_base_of_other_layers_is_refused_where_it_cannot_be_used(
+    tmp_path: Path, layers: tuple[int, ...], says: str
+) -> None:
+    recipe = DiffusionRecipe(DiffusionParams(guiding=False), 64)
+    net = torch.nn.ModuleDict({"denoiser": Denoiser(24, 16, layers=layers), "spectral": recipe.space})
+    save_checkpoint(net, {**recipe.config(), "layers": list(layers), "lesions": []}, tmp_path)
+    if layers != SHALLOW:
+        with pytest.raises(CheckpointError, match=says):
+            go_on_from(recipe, load_checkpoint(tmp_path, "diffusion"), tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"train it on first, with `python -m pipelines.train.base diffusion --start"
+    ):
+        add_guiding(tmp_path, tiny_set(), Namespace(), tmp_path / "guided")
+    assert not (tmp_path / "guided").exists()

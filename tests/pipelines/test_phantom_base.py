@@ -13,7 +13,7 @@ import torch
 from pipelines.generators.checkpoint import load_checkpoint, read_config
 from pipelines.train.base import SEED, base_phantoms, train_base
 from pipelines.train.data import TrainingSet
-from schemas.errors import CheckpointError
+from schemas.errors import CheckpointError, ParamsError
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,14 @@ def test_a_start_that_holds_no_base_is_refused(tmp_path: Path, phantoms: tuple[T
     with pytest.raises(CheckpointError, match="nothing"):
         make(tmp_path / "b", phantoms, start=tmp_path / "nothing")
     assert not (tmp_path / "b").exists()
+
+
+def test_kept_phantoms_are_those_asked_for_or_refused(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.npz"
+    drawn = base_phantoms(6, 1, kept)
+    assert [f.name for f in tmp_path.iterdir()] == ["kept.npz"]
+    assert torch.equal(base_phantoms(6, 1, kept).pixels, drawn.pixels)
+    with pytest.raises(
+        ParamsError, match=r"holds 6 phantoms of version \d+, 7 of version \d+ are asked for; name another"
+    ):
+        base_phantoms(7, 1, kept)

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from test_train_latent import filled, params_of
 
 from pipelines.generators.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.train import content, launch, outputs
-from pipelines.train.content import CODE_FOLDERS, code_digest, content_key
+from pipelines.train.content import CODE_FOLDERS, content_key
 from pipelines.train.data import load_training_set, load_validation_set
 from pipelines.train.launch import train_launched
 from pipelines.train.observer import Observer
 from pipelines.train.run import TrainResult, train_generator
 from pipelines.train.sheets import draw_sheet
 from schemas.catalog import CatalogRow
+from schemas.code import RUN, code_sha256
 from schemas.errors import CheckpointError, DiskFullError, EquidermError, WorkspaceError
 from schemas.params import Params
 from schemas.paths import Workspace
@@ -54,7 +56,7 @@ def test_a_training_is_kept_unless_its_code_labels_or_config_are_others(
     assert (first.reused, again.reused) == (False, True)
     assert not (first.folder / "state").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(content, "code_digest", lambda: "another version")
+        patch.setattr(content, "code_sha256", lambda *_: "another version")
         assert not trained(workspace).reused
     assert not trained(workspace).reused, "and back again"
     config = first.folder / "config.json"
@@ -90,13 +92,12 @@ def test_the_code_that_counts_is_what_dvc_names(tmp_path: Path) -> None:
         (tmp_path / folder / "base").mkdir(parents=True)
     source = tmp_path / "pipelines" / "generators" / "base" / "net.py"
     source.write_text("LAYERS = 1\n", encoding="utf-8")
-    digests = [code_digest(tmp_path)]
+    digest = partial(code_sha256.__wrapped__, CODE_FOLDERS, RUN, tmp_path)  # without its cache
+    digests = [digest()]
     (tmp_path / "pipelines/generators/base/config.json").write_text("{}", encoding="utf-8")
-    code_digest.cache_clear()
-    digests.append(code_digest(tmp_path))
+    digests.append(digest())
     source.write_text("LAYERS = 2\n", encoding="utf-8")
-    code_digest.cache_clear()
-    digests.append(code_digest(tmp_path))
+    digests.append(digest())
     assert digests[0] == digests[1] != digests[2]
 
 
