@@ -24,8 +24,8 @@ check: setup  ## style, types and layers
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 
-test: check  ## check, then every test
-	$(BIN)/pytest
+test: check  ## check, then every test, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 bench: setup  ## every measurement: speed, memory, quality (hours; infra/bench/measure.py names the parts)
 	$(BIN)/python infra/bench/measure.py
