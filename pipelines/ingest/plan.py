@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from pipelines.ingest.withdrawn import withdrawn_for_ingest
-from pipelines.sources.fingerprint import source_digest
+from pipelines.sources.fingerprint import check_unchanged, source_digest
 from pipelines.sources.interface import SourceReader
 from pipelines.sources.registry import open_sources
 from schemas.code import RUN, code_sha256
@@ -43,12 +43,15 @@ def plan_shards(workspace: Workspace, params: Params) -> list[ShardPlan]:
     """Return every shard of every source, in the order the catalog will have.
 
     Raises:
-        SourceError: a source's folder, table, column or images are missing.
+        SourceError: a source's folder, table, column or images are missing, or it changed since it was compared with
+            what was accepted.
         ParamsError: the withdrawal list is damaged, or of another salt, resolution or colour constancy.
     """
     plans = []
     withdrawn = withdrawn_for_ingest(workspace, params.ingest).key()
-    for name, reader in open_sources(workspace, params).items():
+    readers = open_sources(workspace, params)
+    check_unchanged(workspace, readers)
+    for name, reader in readers.items():
         plans += _plan_source(name, reader, params, withdrawn)
     return plans
 

@@ -12,6 +12,7 @@ from pipelines.sources.drift import check_drift
 from pipelines.sources.interface import SourceReader
 from pipelines.sources.permission import left_out_sources
 from pipelines.sources.registry import open_sources
+from schemas.errors import SourceError
 from schemas.params import Params
 from schemas.paths import Workspace
 from schemas.table import write_text
@@ -55,6 +56,27 @@ def write_fingerprint(
     if not workspace.sources.is_file() or workspace.sources.read_bytes() != text.encode():
         write_text(text, workspace.sources)
     return found
+
+
+def check_unchanged(workspace: Workspace, readers: Mapping[str, SourceReader]) -> None:
+    """Stop if a source is no longer what data/sources.json says: that state was compared with the accepted one, not this.
+
+    Without data/sources.json nothing was compared and nothing is refused.
+
+    Raises:
+        SourceError: a source changed, or is not in the file; the message names the first.
+    """
+    if not workspace.sources.is_file():
+        return
+    written = json.loads(workspace.sources.read_text(encoding="utf-8"))["sources"]
+    for name, reader in readers.items():
+        # Through JSON, as what it is compared with went.
+        if json.loads(json.dumps(reader.fingerprint())) != written.get(name):
+            found = "changed since" if name in written else "is not in"
+            raise SourceError(
+                f"source {name} {found} data/sources.json, which says what was compared with the accepted state; ingest "
+                "needs that very state; run `equiderm build`, which compares first"
+            )
 
 
 def source_digest(reader: SourceReader) -> str:

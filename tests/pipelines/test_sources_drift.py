@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from miniature import COLUMNS, photo, png, row, write_pad
 
 from flows.accountability import accept as accept_verb
+from pipelines.ingest.plan import plan_shards
+from pipelines.ingest.settle import settle_catalog
 from pipelines.sources.compare import compare
 from pipelines.sources.drift import accept_source, last_accepted, survey_source
 from pipelines.sources.fingerprint import survey_sources
 from pipelines.sources.registry import open_source
 from schemas.drift import FIRST_USE, Profile
-from schemas.errors import CheckFailed, UserError
+from schemas.errors import CheckFailed, SourceError, UserError
 from schemas.fetch import FetchedRow
 from schemas.params import DriftParams, Params, parse_params
 from schemas.paths import Workspace
@@ -82,6 +84,22 @@ def test_a_first_use_can_be_refused(tmp_path: Path) -> None:
         "`equiderm accept pad --by NAME --why TEXT`"
     )
     assert not (tmp_path / "infra").exists()
+
+
+def test_what_is_ingested_is_what_was_compared(space: Workspace) -> None:
+    """Between the comparison and the reading, or when ingest is run alone, a source may change unseen."""
+    assert plan_shards(space, params())
+    write(space.root, ["MEL"] * 100)
+    with pytest.raises(SourceError, match=r"^source pad changed since data/sources.json, .*run `equiderm build`"):
+        plan_shards(space, params())
+    with pytest.raises(SourceError, match="changed since"):
+        settle_catalog(space, params())
+    accept(space)
+    survey_sources(space, params())
+    assert plan_shards(space, params())
+    added = {**params().model_dump()["sources"]["use"], "more": {"adapter": "phantom", "count": 2}}
+    with pytest.raises(SourceError, match=r"^source more is not in data/sources.json, .*run `equiderm build`"):
+        plan_shards(space, parse_params({"sources": {"use": added}}, "t"))
 
 
 def test_times_of_files_are_no_drift(space: Workspace) -> None:
