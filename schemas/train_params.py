@@ -127,7 +127,10 @@ class DiffusionParams(Section):
         True,
         description="a fifth as large a network learns along, for produce.sampler.autoguidance: half again the time",
     )
-    mixed_precision: Literal["no", "bf16"] = "bf16"
+    mixed_precision: Literal["auto", "no", "bf16"] = Field(
+        "auto",
+        description="auto: bf16 where the machine multiplies in it, which is quicker; elsewhere it is many times slower",
+    )
     start: Literal["base", "scratch"] = "base"
     log_every: int = Field(10, ge=1, description="steps")
     sheet_every_images: int = Field(2000, ge=1)
@@ -227,7 +230,10 @@ class StableDiffusionParams(Section):
     ema: EmaParams = EmaParams()
     zero_terminal_snr: bool = Field(False, description="rescale the noise of a v-prediction base (Lin et al. 2024)")
     dropout: LossWeights = LossWeights()
-    mixed_precision: Literal["no", "bf16"] = Field("bf16", description="bf16 also holds the base's weights in 16 bits")
+    mixed_precision: Literal["auto", "no", "bf16"] = Field(
+        "auto",
+        description="auto: bf16 where the machine multiplies in it; bf16 also holds the base's weights in 16 bits",
+    )
     start: Literal["pretrained"] = "pretrained"
     log_every: int = Field(10, ge=1, description="steps")
     sheet_every_images: int = Field(2000, ge=1)

@@ -134,7 +134,7 @@ def _drawn(name: str, settings: dict[str, Any], conditions: list[Condition], fol
         conditions = [_hidden(c) for c in conditions]
     torch.manual_seed(SEED)
     # the arms differ in what the denoiser learned; a guiding network would hide some of it
-    recipe = entry("diffusion").recipe(DiffusionParams(guiding=False), data.resolution)
+    recipe = entry("diffusion").recipe(DiffusionParams(guiding=False, mixed_precision="bf16"), data.resolution)
     start_from(recipe, data, "scratch")
     fairness = FairnessParams.model_validate({"group_weights": {"use": True}, **settings.get("params", {})})
     attach_fairness(recipe, fairness, data, held_out, SEED)

@@ -138,7 +138,9 @@ def own_params(name: str) -> GeneratorParams:
     afterwards and learns for a shorter time (base_guiding.py).
     """
     own: GeneratorParams = getattr(TrainParams(), name)
-    return own.model_copy(update={"guiding": False}) if isinstance(own, DiffusionParams) else own
+    if isinstance(own, DiffusionParams):
+        return own.model_copy(update={"guiding": False, "mixed_precision": "bf16"})
+    return own
 
 
 def make_recipe(name: str, data: TrainingSet, start: Path | None) -> tuple[Recipe, list[dict[str, Any]]]:

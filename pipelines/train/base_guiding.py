@@ -40,7 +40,7 @@ def add_guiding(start: Path, data: TrainingSet, args: argparse.Namespace, folder
         CheckpointError: there is no diffusion base in `start`, it is damaged, or its denoiser has other layers.
     """
     torch.manual_seed(SEED)
-    recipe = DiffusionRecipe(TrainParams().diffusion, RESOLUTION)
+    recipe = DiffusionRecipe(TrainParams().diffusion.model_copy(update={"mixed_precision": "bf16"}), RESOLUTION)
     checkpoint = load_checkpoint(start, recipe.name)
     if (layers := checkpoint.config.get("layers", list(SHALLOW))) != list(LAYERS):
         raise CheckpointError(

@@ -16,6 +16,7 @@ from pipelines.generators.deepen import deepened
 from pipelines.generators.denoiser import SHALLOW
 from pipelines.generators.interface import Recipe
 from pipelines.generators.latent import Latent
+from pipelines.generators.precision import settled
 from pipelines.generators.registry import BASE, entry
 from pipelines.generators.space import Space
 from pipelines.imaging.spectral import BLOCK
@@ -62,7 +63,7 @@ def train_generator(
         CheckFailed: the training split is empty, too uniform or has one image, the training had to be stopped, or an
             autoencoder gives back dark skin worse than light.
     """
-    make = entry(name).recipe
+    make, params = entry(name).recipe, settled(params)
     own: GeneratorParams = getattr(params.train, name)
     data = load_training_set(workspace, params.train.resample_power, params.train.max_repeats)
     check_variety(data)

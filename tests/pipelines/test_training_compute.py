@@ -182,4 +182,4 @@ def test_without_a_compiler_compile_is_refused_before_work(monkeypatch: pytest.M
 @pytest.mark.skipif(torch.cuda.is_available(), reason="wrong gradients of compiled bf16 were seen on CPU")
 def test_compile_in_bf16_is_refused_on_a_cpu() -> None:
     with pytest.raises(ParamsError, match=r"train\.diffusion\.compile: true, mixed_precision bf16, no GPU.*gradient"):
-        recipe(compile=True)
+        recipe(compile=True, mixed_precision="bf16")
