@@ -160,7 +160,8 @@ def _theirs(data: TrainingSet, pictures: Dataset[Any]) -> float:
     noiser: Any = DDPMScheduler(**SCHEDULE)
     clock = []
     for pictures_now, codes in itertools.islice(_endless(loader), WARM + STEPS):
-        clean = space.encode(((pictures_now + 1) * 127.5).permute(0, 2, 3, 1))
+        # contiguous: as their own pictures and latents are
+        clean = space.encode(((pictures_now + 1) * 127.5).permute(0, 2, 3, 1)).contiguous()
         noise = torch.randn_like(clean)
         time_steps = torch.randint(0, TRAIN_STEPS, (len(clean),))
         noisy = noiser.add_noise(clean, noise, time_steps)
@@ -190,7 +191,7 @@ def _network(data: TrainingSet, *, fused_attention: bool) -> float:
     network = recipe.net["denoiser"]
     if fused_attention:
         network.unet.set_attn_processor(AttnProcessor2_0())
-    noisy, codes = recipe.space.encode(data.pixels[:BATCH]), data.codes[:BATCH]
+    noisy, codes = recipe.space.encode(data.pixels[:BATCH]).contiguous(), data.codes[:BATCH]
     target, time_steps = torch.randn_like(noisy), torch.randint(0, TRAIN_STEPS, (BATCH,))
     accelerator, clock = accelerated(PRECISION), []
     for _ in range(WARM + STEPS):
