@@ -25,7 +25,7 @@ check: setup  ## style, types and layers
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/lint-imports
 
 test: check  ## check, then every test, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## every measurement: speed, memory, quality (hours; infra/bench/measure.py names the parts)
 	$(BIN)/python infra/bench/measure.py
