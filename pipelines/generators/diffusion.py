@@ -144,8 +144,8 @@ class DiffusionRecipe:
 
     def _noised(self, context: Step) -> _Noised:
         """Return the batch with everything that is drawn at random, for all parts of it at once."""
-        # Pictures come channels last, and planes made of them keep that order in memory; a CPU's group norm is ten times
-        # slower in it, a quarter of a whole step.
+        # Pictures come channels last, and planes made of them keep that order in memory, in which a CPU's group norm takes
+        # four to ten times as long.
         clean = self.space.encode(context.pixels).contiguous()
         n = len(clean)
         # Stratified over the batch: the loss of one step then depends less on the luck of its time steps.

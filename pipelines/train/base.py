@@ -184,7 +184,7 @@ def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argpar
     observer = Observer(recipe, data, held_out, JUDGED, folder, log, judged=auto)
     key = f"{data.digest} {name} {args.batch} {args.rate} {args.optimizer} {before}"  # not the budget: it may grow
     run = fit(
-        recipe, data, budget, seed=seed, key=key, state=folder / "state", mixed_precision="bf16" if fair else "no",
+        recipe, data, budget, seed=seed, key=key, state=folder / "state", mixed_precision=own.mixed_precision,
         on_log=log, on_save=observer.saved,
     )  # fmt: skip
     if auto:

@@ -54,7 +54,7 @@ def add_guiding(start: Path, data: TrainingSet, args: argparse.Namespace, folder
     )
     run = fit(
         recipe, data, budget, seed=SEED, key=f"{data.digest} {checkpoint.sha256} {args}", state=folder / "state",
-        mixed_precision="bf16", on_log=lambda row: print(json.dumps(row), file=sys.stderr, flush=True),
+        mixed_precision=recipe.params.mixed_precision, on_log=lambda row: print(json.dumps(row), file=sys.stderr, flush=True),
         on_save=lambda _: None,
     )  # fmt: skip
     learned = {"images": run.images, "batch": args.batch, "learning_rate": args.rate, "optimizer": "muon"}

@@ -129,7 +129,7 @@ def test_a_build_without_one_starts_from_a_base_that_has_one(tmp_path: Path, mon
 
 @pytest.mark.usefixtures("any_precision")
 def test_a_base_is_given_one_and_keeps_its_own_weights(tmp_path: Path) -> None:
-    args = Namespace(images=64, batch=8, rate=1e-3, save_every=64)
+    args = Namespace(images=64, batch=8, rate=1e-3, save_every=32)
     data = base_phantoms(48, 1, None)
     base = BASE / "diffusion"
     add_guiding(base, data, args, tmp_path / "base")

@@ -24,7 +24,7 @@ def phantoms() -> tuple[TrainingSet, TrainingSet]:
 
 def make(folder: Path, phantoms: tuple[TrainingSet, TrainingSet], **other: Any) -> dict[str, Any]:
     usual = {
-        "start": None, "images": 64, "batch": 8, "rate": 1e-3, "optimizer": "muon", "length": 0.1, "save_every": 64,
+        "start": None, "images": 64, "batch": 8, "rate": 1e-3, "optimizer": "muon", "length": 0.1, "save_every": 32,
         "decay_from": 0.7,
     }  # fmt: skip
     train_base("diffusion", *phantoms, Namespace(**{**usual, **other}), folder)

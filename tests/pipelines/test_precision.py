@@ -9,6 +9,8 @@ import torch
 from test_train_latent import filled, params_of
 
 from pipelines.generators.precision import multiplies_in_bf16, settled
+from pipelines.train.content import content_key
+from pipelines.train.data import load_training_set, load_validation_set
 from pipelines.train.run import train_generator
 
 IMITATES = {"avx2": True, "avx512_bf16": False, "amx_bf16": False, "cpu_name": "bf16", "l2_cache_size": 1}
@@ -56,3 +58,9 @@ def test_a_checkpoint_says_what_it_was_trained_in_and_another_machine_trains_its
     assert train_generator("diffusion", workspace, params).reused
     said = params_of(diffusion={**tiny, "mixed_precision": "no"})
     assert train_generator("diffusion", workspace, said).reused, "auto came to the same"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**IMITATES, "avx512_bf16": True})
+    elsewhere, data = settled(params), load_training_set(workspace, 0.5, params.train.max_repeats)
+    keys = {
+        content_key("diffusion", p, p.train.diffusion, data, load_validation_set(workspace)) for p in (elsewhere, said)
+    }
+    assert len(keys) == 2, "a finished training of the other precision is not kept"

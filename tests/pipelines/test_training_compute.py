@@ -17,9 +17,10 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from test_training import began, same, tiny_set, train
 from test_training_fairness import OFF, ON, phantoms
 from test_training_processes import TOLERANCE, prepared
-from torch import nn
+from torch import Tensor, nn
 
 from pipelines.generators.compiling import compiled, missing_compiler
+from pipelines.generators.denoiser import Denoiser
 from pipelines.generators.diffusion import DiffusionRecipe
 from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Step
@@ -98,6 +99,20 @@ def one_step(fairness: FairnessParams | None, **changes: object) -> tuple[dict[s
         learned, data.groups[:8], data.fst[:8],
     )  # fmt: skip
     return made.step(step), dict(made.net.state_dict())
+
+
+def test_planes_reach_the_networks_in_the_usual_order_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures lie channels last; a network that is given planes in that order keeps it, and its group norms crawl."""
+    orders: list[bool] = []
+    forward = Denoiser.forward
+
+    def watched(self: Denoiser, noisy: Tensor, time: Tensor, codes: Tensor) -> Tensor:
+        orders.append(noisy.is_contiguous())
+        return forward(self, noisy, time, codes)
+
+    monkeypatch.setattr(Denoiser, "forward", watched)
+    one_step(None)
+    assert orders == [True, True], "the denoiser and its guiding network"
 
 
 @pytest.mark.parametrize("fairness", [None, OFF, ON], ids=["none", "records", "all"])
