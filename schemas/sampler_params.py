@@ -22,20 +22,24 @@ class SamplerParams(Section):
     solver: Literal["dpmsolver++", "unipc"] = Field(
         "dpmsolver++", description="unipc has no stochastic form: it needs stochastic: false"
     )
-    steps: int = Field(16, ge=1, le=1000)
+    steps: int = Field(14, ge=1, le=1000)
     spacing: Literal["uniform", "karras"] = Field(
         "karras",
         description="of the steps, in time or as EDM spaces noise: many where it is loudest, where the whole picture is decided",
     )
     sigma_max: float = Field(
-        25.0,
+        70.0,
         gt=0,
         description="noisiest step but the first of spacing karras, in standard deviations of the clean planes",
     )
     sigma_min: float = Field(0.1, gt=0, description="least noisy step of spacing karras")
     stochastic: bool = Field(True, description="fresh noise at every step (SDE-DPM-Solver++), from the image's own key")
     guidance_tone: float = Field(1.0, ge=0, description="1 is none")
-    guidance_lesion: float = Field(1.5, ge=0, description="1 is none")
+    guidance_lesion: float = Field(
+        1.0,
+        ge=0,
+        description="1 is none; a checkpoint without a guiding network, as Stable Diffusion, wants 1.5 or more",
+    )
     guidance_from: Share = Field(0.0, description="share of the steps, from the noisy end, before guidance begins")
     guidance_until: Share = Field(
         0.8, description="share of the steps, from the noisy end, after which none are guided"

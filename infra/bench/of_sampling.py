@@ -1,6 +1,6 @@
-"""Diffusion sampling: ours against the plain diffusers loop, with the same network, guidance, keys and conditions.
+"""Diffusion sampling: ours against the plain diffusers loop, with the same network, keys and conditions.
 
-Plain: batch 1, 50 DDIM steps, float32, guidance at every step. Ours: the default sampler of params.yaml, in batches.
+Plain: batch 1, 50 DDIM steps, float32, classifier-free guidance at every step. Ours: the default sampler of params.yaml, in batches.
 KID of both against the same phantoms drawn by the optical model (embedded extractor), so that speed is not bought with
 quality unseen; `kid_spread` is the standard deviation over subsets.
 """
@@ -34,7 +34,7 @@ IMAGES = 96
 REAL = 960
 STEPS = 50
 SCALE = 1.5
-"""The plain loop's lesion guidance: our default where nothing else guides."""
+"""The plain loop's lesion guidance. Ours is autoguidance, which a plain loop does not have."""
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.compiling import compiled
 from pipelines.generators.conditioning import drop, encode
 from pipelines.generators.denoiser import GUIDING_WIDTHS, LAYERS, SHALLOW, attend_for_training, denoiser_in
+from pipelines.generators.draws import Draws
 from pipelines.generators.fairness import Fairness
 from pipelines.generators.guidance import Predict, draw_planes
 from pipelines.generators.interface import Condition, Step
@@ -148,13 +149,16 @@ class DiffusionRecipe:
         # four to ten times as long.
         clean = self.space.encode(context.pixels).contiguous()
         n = len(clean)
-        # Stratified over the batch: the loss of one step then depends less on the luck of its time steps.
-        time = (context.draws.stratified(n) * TRAIN_STEPS).long().clamp_max(TRAIN_STEPS - 1).to(clean.device)
+        time = self._times(context.draws, n).to(clean.device)
         noise = context.draws.normal(*clean.shape).to(clean.device)
         p = self.params.dropout
         codes = drop(context.conditions, p.drop_tone, p.drop_lesion, p.drop_both, UNKNOWN_SHARE, context.draws)
         velocity = self.schedule.get_velocity(clean, noise, time)
         return _Noised(self.schedule.add_noise(clean, noise, time), velocity, time, codes)
+
+    def _times(self, draws: Draws, n: int) -> Tensor:
+        """Return the time steps (n,) of a batch, stratified over it: its loss then depends less on their luck."""
+        return (draws.stratified(n) * TRAIN_STEPS).long().clamp_max(TRAIN_STEPS - 1)
 
     def _outcome(self, context: Step, batch: _Noised, part: Tensor) -> _Outcome:
         """Run the network on the images at positions `part`."""

@@ -23,7 +23,7 @@ from pipelines.generators.conditioning import without_lesion, without_tone
 from pipelines.generators.interface import key_noise
 from schemas.params import SamplerParams
 
-_RHO: Final = 7.0
+RHO: Final = 7.0
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A network: planes (n, c, h, w), one time step and condition codes (n, 4) to v or noise (n, c, h, w)."""
@@ -86,8 +86,8 @@ def karras_times(alphas: Tensor, steps: int, noisiest: float, cleanest: float) -
     last = len(known) - 1
     times = [last] if float(known[-1]) > noisiest else []
     noisiest, cleanest = (min(max(s, float(known[0])), float(known[-1])) for s in (noisiest, cleanest))
-    ends = noisiest ** (1 / _RHO), cleanest ** (1 / _RHO)
-    wanted = torch.linspace(ends[0], ends[1], steps - len(times), dtype=torch.float64) ** _RHO
+    ends = noisiest ** (1 / RHO), cleanest ** (1 / RHO)
+    wanted = torch.linspace(ends[0], ends[1], steps - len(times), dtype=torch.float64) ** RHO
     for time in (known.log()[:, None] - wanted.log()).abs().argmin(dim=0).tolist():
         # Each below the one before, and leaving room for those to come.
         before = times[-1] if times else last + 1

@@ -69,8 +69,9 @@ USUAL: dict[str, dict[str, Any]] = {
 }
 """What the shipped diffusion base was first made with. It was then made again from itself, `--start` with it and
 `--phantoms 48000 --images 264000 --decay-from 0.2`, then, deeper, with `--phantoms 96000 --images 160000 --decay-from 0.2 --length
-0.05` (begun for 216,000 images and cut short: docs/log.md), and given its guiding network. The gan was made with this but for its
-average, which was exponential (half-life 5,000 images: see its card); for the others, a place to start."""
+0.05` (begun for 216,000 images and cut short: docs/log.md), given its guiding network, and put through discriminative rounds, the
+first four of them trained by a script before there was a command (docs/decisions/0021). The gan was made with this but for
+its average, which was exponential (half-life 5,000 images: see its card); for the others, a place to start."""
 
 _OF_A_TRAINING = ("images", "batch", "learning_rate", "optimizer", "phantoms", "seed")
 """What a base says of each training before its last."""
@@ -221,9 +222,12 @@ def write_base(
 
 
 def sheet_title(about: dict[str, Any]) -> str:
-    """Return what stands above a base's samples: its name and the images it saw in all its trainings."""
+    """Return what stands above a base's samples: its name, the images it saw in all its trainings, and its rounds."""
     images = sum(training["images"] for training in [*about.get("before", []), about])
-    return f"{about['generator']} base, {images:,} images seen"
+    rounds = len(about.get("discriminative", []))
+    return f"{about['generator']} base, {images:,} images seen" + (
+        f", {rounds} discriminative rounds" if rounds else ""
+    )
 
 
 def _length(text: str) -> float | str:

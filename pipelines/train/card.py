@@ -79,6 +79,7 @@ _BASE_CARD = """# Model card: the phantom base of {generator}
 | trained on | {phantoms:,} phantoms (version {phantom_version}, seed {phantom_seed}), every FST and lesion alike |
 | images seen | {seen} |
 | guiding network | {guided} |
+| discriminative rounds | {rounds} |
 | lesions | {lesions} |
 | licence | {licence}; no patient, no third party's pictures |
 
@@ -206,9 +207,15 @@ def write_base_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: 
         "lesions": ", ".join(about["lesions"]),
         "losses": _losses(log),
         "guided": _guiding(about),
+        "rounds": ", then ".join(_round(r) for r in about.get("discriminative", [])) or "none",
         "seen": ", then ".join(_training(t) for t in [*before, about]),
         "again": (", then again with `--start`" if before else "")
-        + (", then `python -m pipelines.train.base_guiding`" if about.get("guiding") else ""),
+        + (", then `python -m pipelines.train.base_guiding`" if about.get("guiding") else "")
+        + (
+            ", then `python -m pipelines.train.base_discriminative` for each round"
+            if about.get("discriminative")
+            else ""
+        ),
         "of_which": " of the last training" if before else "",
         "average": _average(about["average"]),
         "lengths": _lengths(about),
@@ -224,6 +231,15 @@ def _guiding(about: dict[str, Any]) -> str:
     return (
         f"{', '.join(map(str, about['guiding_widths']))} feature maps; {learned['images']:,} images, batch {learned['batch']}, "
         f"{learned['optimizer']} at learning rate {learned['learning_rate']:g}"
+    )
+
+
+def _round(of: dict[str, Any]) -> str:
+    fst, lesions = ("/".join(f"{share:.2f}" for share in of[name]) for name in ("fst_shares", "lesion_shares"))
+    return (
+        f"{of['own']:,} own samples against {of['phantoms']:,} phantoms, FST I-VI {fst}, lesions {lesions}: {of['images']:,} "
+        f"images, batch {of['batch']}, {of['optimizer']} at learning rate {of['learning_rate']:g}"
+        + ("" if of["taken"] == 1 else f", {of['taken']:g} of the way taken")
     )
 
 

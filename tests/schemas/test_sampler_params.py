@@ -59,7 +59,8 @@ def test_without_a_guiding_network_there_is_no_autoguidance_to_speak_of() -> Non
 
 
 def test_a_span_is_said_where_steps_are_spaced_in_it_and_has_to_be_one() -> None:
-    assert SamplerParams().identity(guiding=True)["sigma_max"] == 25
+    assert SamplerParams(sigma_max=25).identity(guiding=True)["sigma_max"] == 25
+    assert SamplerParams().identity(guiding=True)["sigma_min"] == 0.1
     assert "sigma_max" not in SamplerParams(sigma_max=70, sigma_min=0.05).identity(guiding=True)
     assert "sigma_max" not in SamplerParams(spacing="uniform").identity(guiding=True)
     with pytest.raises(ValidationError, match=r"sigma_min 3 is not below sigma_max 2; lower sigma_min"):

@@ -1,0 +1,136 @@
+"""Discriminative rounds: a denoiser learns to tell its own samples from phantoms, and nothing else of a base moves."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_training import followed, same, tiny_set
+
+from pipelines.generators.checkpoint import load_checkpoint, read_config
+from pipelines.generators.diffusion import DiffusionRecipe
+from pipelines.generators.discriminative import SHARPNESS, DiscriminativeRecipe
+from pipelines.generators.draws import step_draws
+from pipelines.generators.registry import BASE
+from pipelines.train.base import LESIONS, base_phantoms
+from pipelines.train.base_discriminative import both, discriminate, sample_conditions
+from pipelines.train.data import TrainingSet, training_set
+from pipelines.train.loop import Budget, Run, fit
+from schemas.train_params import DiffusionParams
+
+BUDGET = Budget(
+    images=160, batch=8, learning_rate=1e-3, warmup_images=0, ema_length=0.1, log_every=1, save_every_images=80
+)
+
+
+def mixed_set() -> TrainingSet:
+    """Twelve noisy pictures, and the same conditions in plain grey for own samples."""
+    real = tiny_set()
+    grey = np.full(tuple(real.pixels.shape), 128, np.uint8)
+    return both(real, training_set(grey, real.conditions, 0.0, "grey"))
+
+
+def trained(state: Path, stop_after: int | None = None) -> Run:
+    torch.manual_seed(3)
+    torch.set_num_threads(1)
+    data = mixed_set()
+    recipe = DiscriminativeRecipe(DiffusionParams(), 64, len(data.strata) // 2)
+    recipe.space.fit(data.pixels, recipe.whitening)
+    recipe.hold()
+    return fit(
+        followed(recipe, stop_after), data, BUDGET, seed=5, key="k", state=state, mixed_precision="no",
+        on_log=lambda row: None, on_save=lambda run: None,
+    )  # fmt: skip
+
+
+def test_real_pictures_become_likelier_and_own_ones_less_and_a_stopped_run_ends_alike(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole")
+    first, last = whole.log[0], whole.log[-1]
+    assert first["real"] == first["own"] == 0, "the network is still what it is measured against"
+    assert first["loss"] == pytest.approx(np.log(2) / SHARPNESS, rel=1e-5)
+    assert last["real"] > 0 > last["own"]
+    assert last["loss"] < 0.9 * first["loss"]
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "stopped", stop_after=13)
+    resumed = trained(tmp_path / "stopped")
+    assert resumed.recipe.began == 10  # type: ignore[attr-defined]
+    assert same(resumed.average, whole.average)
+
+
+def test_the_frozen_copy_and_the_guiding_network_stay_as_they_were(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run")
+    torch.manual_seed(3)
+    untouched = DiffusionRecipe(DiffusionParams(), 64).net
+    assert same(run.recipe.net["guiding"], untouched["guiding"])  # type: ignore[index]
+    assert same(run.recipe._before, untouched["denoiser"])  # type: ignore[attr-defined]
+    assert not same(run.recipe.net["denoiser"], untouched["denoiser"])  # type: ignore[index]
+
+
+def test_a_step_with_nothing_to_be_measured_against_says_what_to_call() -> None:
+    with pytest.raises(RuntimeError, match=r"call hold\(\)"):
+        DiscriminativeRecipe(DiffusionParams(), 64, 1).step(None)  # type: ignore[arg-type]
+
+
+def test_more_time_steps_are_loud_than_in_usual_training() -> None:
+    recipe = DiscriminativeRecipe(DiffusionParams(), 64, 1)
+    usual = DiffusionRecipe._times(recipe, step_draws(1, 0), 4000)
+    times = recipe._times(step_draws(1, 0), 4000)
+    assert int(times.min()) >= 0
+    assert int(times.max()) <= 999
+    loud = [float(((t > 700) & (t < 960)).float().mean()) for t in (usual, times)]  # sigma 2 to 12
+    assert loud[0] == pytest.approx(0.26, abs=0.01)
+    assert loud[1] == pytest.approx(0.6 * 0.26 + 0.4 * 0.46, abs=0.04)
+    weights = recipe._weight(torch.tensor([400, 999]))
+    assert weights[1] == pytest.approx(0.15)
+    assert weights[0] == DiffusionRecipe._weight(recipe, torch.tensor([400]))[0]
+
+
+def test_half_of_a_batch_is_own_and_both_halves_are_alike_over_the_cells() -> None:
+    data = tiny_set()
+    chosen = [0, 0, 0, 1, 5]
+    own = training_set(data.pixels.numpy()[chosen], [data.conditions[i] for i in chosen], 0.0, "own")
+    mixed = both(data, own)
+    n, cells = len(data.conditions), len(data.strata)
+    assert mixed.weights[:n].sum() == pytest.approx(0.5) == pytest.approx(mixed.weights[n:].sum())
+    shares = [
+        np.bincount(mixed.groups[part] % cells, mixed.weights[part], cells) for part in (slice(n), slice(n, None))
+    ]
+    assert np.allclose(*shares)
+    assert bool((mixed.groups[:n] < cells).all())
+    assert bool((mixed.groups[n:] >= cells).all())
+    assert [mixed.strata[g] for g in mixed.groups[n:]] == [data.strata[data.groups[i]] for i in chosen]
+
+
+def test_cells_are_asked_for_by_their_shares() -> None:
+    data = base_phantoms(240, 1, None)
+    asked = sample_conditions(data, 4000, [0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7], 1)
+    light = np.mean([c.fst == 1 for c in asked])
+    keratoses = np.mean([c.lesion == LESIONS[3] for c in asked])
+    assert 0.35 < light < 0.65
+    assert 0.5 < keratoses < 0.85
+
+
+@pytest.mark.usefixtures("any_precision")
+def test_a_base_goes_through_a_round_and_its_card_says_so(tmp_path: Path) -> None:
+    args = Namespace(
+        images=16, batch=8, rate=1e-4, save_every=16, own=8, workers=1, fst_shares=[1 / 6] * 6,
+        lesion_shares=[1 / 4] * 4, taken=0.5,
+    )  # fmt: skip
+    data, base = base_phantoms(48, 1, None), BASE / "diffusion"
+    discriminate(base, data, args, tmp_path / "base")
+    before, after = load_checkpoint(base, "diffusion"), load_checkpoint(tmp_path / "base", "diffusion")
+    moved = {k.split(".")[0] for k, v in before.tensors.items() if not torch.equal(after.tensors[k], v)}
+    assert moved == {"denoiser"}
+    *earlier, this = read_config(tmp_path / "base")["discriminative"]
+    assert earlier == before.config.get("discriminative", [])
+    assert (this["images"], this["own"], this["sha256"]) == (16, 8, before.sha256)
+    assert "8 own samples" in (card := (tmp_path / "base" / "card.md").read_text(encoding="utf-8"))
+    assert "0.5 of the way taken" in card
+    assert not (tmp_path / "base" / "state").exists()
+    args.taken = 0.0
+    discriminate(base, data, args, tmp_path / "none")
+    none = load_checkpoint(tmp_path / "none", "diffusion")
+    assert all(torch.equal(none.tensors[k], v) for k, v in before.tensors.items())
