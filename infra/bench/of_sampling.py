@@ -1,7 +1,7 @@
 """Diffusion sampling: ours against the plain diffusers loop, with the same network, keys and conditions.
 
-Plain: batch 1, 50 DDIM steps, float32, classifier-free guidance at every step. Ours: the default sampler of params.yaml, in batches.
-KID of both against the same phantoms drawn by the optical model (embedded extractor), so that speed is not bought with
+Plain: batch 1, 50 DDIM steps, float32, classifier-free guidance at every step. Ours: the default sampler of params.yaml,
+in batches. KID of both against the same phantoms drawn by the optical model (embedded extractor), so that speed is not bought with
 quality unseen; `kid_spread` is the standard deviation over subsets.
 """
 
