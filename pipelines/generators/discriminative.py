@@ -4,7 +4,7 @@ Source: Zheng et al. (2025), "Direct Discriminative Optimization: Your Likelihoo
 GAN Discriminator". The network and a frozen copy of what it was before are together a discriminator: the log of the ratio
 of the likelihoods that both give a picture, positive where the network thinks it likelier. It is trained as one, by the
 logistic loss, on real pictures and on pictures the copy drew; the ratio is replaced by the margin of the two denoising
-errors at one noise level (there, equation 12), sharpened by a constant. No second network is trained and sampling stays as it is.
+errors at one noise level, times a constant. No second network is trained, and sampling stays as it is.
 
 We differ: own pictures are drawn with the guidance that production draws with, so that its faults are unlearned too; some of
 the time steps are drawn as the sampler spaces its own, in sigma^(1/7), more of which are loud than of even ones; the
