@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Two test processes share a machine, and a first call may wait for its imports: the time of one example says nothing.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 TINY = """\
 sources:

@@ -136,17 +136,17 @@ def test_unipc_draws_by_stable_diffusion_too(tmp_path: Path) -> None:
 
 def test_guidance_is_on_its_interval_alone() -> None:
     network = Recorder(0.0)
-    drawn(network, steps=10, guidance_from=0.2, guidance_until=0.6)
+    drawn(network, steps=10, guidance_lesion=1.5, guidance_from=0.2, guidance_until=0.6)
     assert network.widths == [2, 2, 4, 4, 4, 4, 2, 2, 2, 2]
     empty = Recorder(0.0)
-    drawn(empty, steps=10, guidance_from=0.6, guidance_until=0.6)
+    drawn(empty, steps=10, guidance_lesion=1.5, guidance_from=0.6, guidance_until=0.6)
     assert empty.widths == [2] * 10
 
 
 def test_guidance_is_computed_every_kth_guided_step_and_afresh_in_every_drawing() -> None:
     network = Recorder(0.0)
     for _ in range(2):
-        drawn(network, steps=10, guidance_from=0.1, guidance_until=0.8, guidance_every=3)
+        drawn(network, steps=10, guidance_lesion=1.5, guidance_from=0.1, guidance_until=0.8, guidance_every=3)
     assert network.widths == [2, 4, 2, 2, 4, 2, 2, 4, 2, 2] * 2
 
 
