@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -20,22 +19,20 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipelines.generators.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pipelines.generators.checkpoint import Checkpoint, load_checkpoint
 from pipelines.generators.discriminative import AS_SAMPLED, LEAST_WEIGHT, LOUDEST, SHARPNESS, DiscriminativeRecipe
 from pipelines.generators.interface import Condition
 from pipelines.generators.registry import load_generator
-from pipelines.train.base import LESIONS, RESOLUTION, SEED, base_phantoms, sheet_title
-from pipelines.train.base_guiding import LOSSES
-from pipelines.train.card import write_base_card
+from pipelines.train.base import LESIONS, RESOLUTION, SEED, base_phantoms
+from pipelines.train.base_guiding import write_again
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.loop import Budget, fit
 from pipelines.train.run import go_on_from
-from pipelines.train.sheets import draw_sheet, exported, sheet_conditions
+from pipelines.train.sheets import exported
 from schemas.params import SamplerParams
 from schemas.train_params import TrainParams
 
@@ -129,12 +126,7 @@ def discriminate(start: Path, data: TrainingSet, args: argparse.Namespace, folde
     about = {**checkpoint.config, "discriminative": [*rounds, this]}
     net = exported(recipe, run.average)
     go_part_of_the_way(net, checkpoint, args.taken)
-    digest = save_checkpoint(net, about, folder)
-    if folder.resolve() != start.resolve():
-        shutil.copy(start / LOSSES, folder / LOSSES)
-    draw_sheet(folder, sheet_conditions(data), sheet_title(about), folder / "sheet.png")
-    write_base_card({**about, "sha256": digest}, pq.read_table(folder / LOSSES).to_pylist(), folder / "card.md")
-    shutil.rmtree(folder / "state")
+    digest = write_again(net, about, data, start, folder)
     print(json.dumps({"folder": folder.name, "sha256": digest, "discriminative": this}))
 
 

@@ -11,9 +11,11 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from torch import nn
 
 from pipelines.generators.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.generators.denoiser import LAYERS, SHALLOW
@@ -63,13 +65,22 @@ def add_guiding(start: Path, data: TrainingSet, args: argparse.Namespace, folder
         **checkpoint.config, **recipe.config(), "guiding": {**learned, "phantoms": len(data.conditions)},
         "parameters": sum(p.numel() for p in net.parameters()),
     }  # fmt: skip
+    digest = write_again(net, about, data, start, folder)
+    print(json.dumps({"folder": folder.name, "sha256": digest, "guiding": about["guiding"]}))
+
+
+def write_again(net: nn.Module, about: dict[str, Any], data: TrainingSet, start: Path, folder: Path) -> str:
+    """Write the base in `start`, trained on, to `folder`, with its loss log, a new sheet and card; return its digest.
+
+    The state of the training in `folder` is over with that, and goes.
+    """
     digest = save_checkpoint(net, about, folder)
     if folder.resolve() != start.resolve():
         shutil.copy(start / LOSSES, folder / LOSSES)
     draw_sheet(folder, sheet_conditions(data), sheet_title(about), folder / "sheet.png")
     write_base_card({**about, "sha256": digest}, pq.read_table(folder / LOSSES).to_pylist(), folder / "card.md")
     shutil.rmtree(folder / "state")
-    print(json.dumps({"folder": folder.name, "sha256": digest, "guiding": about["guiding"]}))
+    return digest
 
 
 def main() -> None:

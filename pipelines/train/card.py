@@ -212,7 +212,8 @@ def write_base_card(about: dict[str, Any], log: Sequence[dict[str, Any]], path: 
         "again": (", then again with `--start`" if before else "")
         + (", then `python -m pipelines.train.base_guiding`" if about.get("guiding") else "")
         + (
-            ", then `python -m pipelines.train.base_discriminative` for each round"
+            ", then `python -m pipelines.train.base_discriminative` for each round "
+            "(how the shipped ones differ: docs/decisions/0021)"
             if about.get("discriminative")
             else ""
         ),
