@@ -28,6 +28,7 @@ from pipelines.generators.checkpoint import save_checkpoint
 from pipelines.generators.conditioning import encode
 from pipelines.generators.denoiser import LAYERS
 from pipelines.generators.interface import Condition
+from pipelines.generators.precision import quick_precision
 from pipelines.generators.registry import entry, load_generator
 from pipelines.imaging.sheet import contact_sheet
 from pipelines.imaging.tone import measure_ita
@@ -134,13 +135,16 @@ def _drawn(name: str, settings: dict[str, Any], conditions: list[Condition], fol
         conditions = [_hidden(c) for c in conditions]
     torch.manual_seed(SEED)
     # the arms differ in what the denoiser learned; a guiding network would hide some of it
-    recipe = entry("diffusion").recipe(DiffusionParams(guiding=False, mixed_precision="bf16"), data.resolution)
+    recipe = entry("diffusion").recipe(
+        DiffusionParams(guiding=False, mixed_precision=quick_precision()), data.resolution
+    )
     start_from(recipe, data, "scratch")
     fairness = FairnessParams.model_validate({"group_weights": {"use": True}, **settings.get("params", {})})
     attach_fairness(recipe, fairness, data, held_out, SEED)
     budget = Budget(IMAGES, BATCH, RATE, 1000, LENGTH, 50, 4000, optimizer=OPTIMIZER)
     run = fit(
-        recipe, data, budget, seed=SEED, key=f"{name} {_of_what(settings)}", state=folder / "state", mixed_precision="bf16",
+        recipe, data, budget, seed=SEED, key=f"{name} {_of_what(settings)}", state=folder / "state",
+        mixed_precision=quick_precision(),
         on_log=lambda row: print(name, json.dumps(row), flush=True), on_save=lambda _: None,
     )  # fmt: skip
     write_text(json.dumps(run.strata[-len(data.strata) * fairness.group_weights.noise_bins :]), folder / "strata.json")

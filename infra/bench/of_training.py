@@ -1,4 +1,4 @@
-"""Diffusion training: our loop against the loop of diffusers' own training examples, on one core.
+"""Diffusion training: our loop against the loop of diffusers' own training examples, on one core or one GPU.
 
 The network, the space, batch, precision, optimiser's family, clipping and time steps are the same on every side. Theirs
 is written here in our words after train_unconditional.py and train_text_to_image.py: a DataLoader with no workers,
@@ -7,7 +7,8 @@ examples do; the strict one has normalised tensors in memory. Neither draws a pr
 calls it, with fairness parts and turned pictures, which the rivals do without.
 
 The floor is the network's forward and backward pass alone, once with torch's fused attention (theirs, and diffusers'
-default) and once with the plain products that our recipe chooses on CPU in bf16. CPU time, sides in turn, medians.
+default) and once with the plain products that our recipe chooses on CPU in bf16. CPU time, sides in turn, medians; on a GPU
+the time on the clock, with larger batches, and both floors are one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from pipelines.generators.diffusion import SCHEDULE, TRAIN_STEPS, DiffusionRecipe
 from pipelines.generators.interface import Condition
+from pipelines.generators.precision import quick_precision
 from pipelines.phantoms.scene import draw
 from pipelines.train.averages import TRACKED
 from pipelines.train.base import base_source
@@ -46,23 +48,24 @@ from pipelines.train.run import start_from
 from schemas.train_params import DiffusionParams, FairnessParams
 from schemas.words import Modality
 
-IMAGES, HELD_OUT, BATCH, RATE = 480, 96, 48, 2e-4
-WARM, STEPS = 3, 7
+GPU = torch.cuda.is_available()
+IMAGES, HELD_OUT, BATCH, RATE = 480, 96, 256 if GPU else 48, 2e-4
+WARM, STEPS = (10, 30) if GPU else (3, 7)
 """Steps before the clock starts (memory is claimed in the first ones), and steps on the clock."""
 
-PRECISION = "bf16"
+PRECISION = quick_precision()
 
 
 @dataclass
 class Side:
-    """One way to train, and what it took: CPU seconds a step, one value a repeat."""
+    """One way to train, and what it took: seconds a step, of CPU or GPU, one value a repeat."""
 
     run: Callable[[], float]
     seconds: list[float] = field(default_factory=list)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return images a CPU second of every side, our ratio to both rivals, and the network's share of each side."""
+    """Return images a second of every side, our ratio to both rivals, and the network's share of each side."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     data, held_out = _phantoms(0, IMAGES), _phantoms(IMAGES, HELD_OUT)
@@ -78,15 +81,24 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         for side in order if turn % 2 == 0 else order[::-1]:
             side.seconds.append(side.run())
     torch.set_num_threads(threads)
+    rates = {name: BATCH / statistics.median(side.seconds) for name, side in sides.items()}
     return {
         "batch": BATCH, "resolution": data.resolution, "precision": PRECISION, "threads": 1,
-        "images_per_cpu_s": {name: BATCH / statistics.median(side.seconds) for name, side in sides.items()},
+        "device": torch.cuda.get_device_name() if GPU else "cpu",
+        "images_per_gpu_s" if GPU else "images_per_cpu_s": rates,
         "ratio_to_diffusers_png": _ratio(sides["diffusers_png"], sides["ours"]),
         "ratio_to_diffusers_tensors": _ratio(sides["diffusers_tensors"], sides["ours"]),
         "network_share_of_ours": _ratio(sides["network_plain_attention"], sides["ours"]),
         "network_share_of_diffusers_tensors": _ratio(sides["network_fused_attention"], sides["diffusers_tensors"]),
         "attention_alone": _ratio(sides["network_fused_attention"], sides["network_plain_attention"]),
     }  # fmt: skip
+
+
+def _now() -> float:
+    if not GPU:
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _ratio(one: Side, other: Side) -> float:
@@ -108,7 +120,7 @@ def _recipe(data: TrainingSet) -> DiffusionRecipe:
 
 
 def _ours(data: TrainingSet, held_out: TrainingSet) -> float:
-    """Train with `fit` and return CPU seconds a step."""
+    """Train with `fit` and return seconds a step."""
     recipe, clock = _recipe(data), []
     attach_fairness(recipe, FairnessParams(), data, held_out, 0)
     every = WARM + STEPS
@@ -116,7 +128,7 @@ def _ours(data: TrainingSet, held_out: TrainingSet) -> float:
     with tempfile.TemporaryDirectory() as folder:
         fit(
             recipe, data, budget, seed=0, key="bench", state=Path(folder), mixed_precision=PRECISION,
-            on_log=lambda _: clock.append(time.process_time()), on_save=lambda _: None,
+            on_log=lambda _: clock.append(_now()), on_save=lambda _: None,
         )  # fmt: skip
     return (clock[-1] - clock[WARM - 1]) / STEPS
 
@@ -147,11 +159,12 @@ def _signed(pixels: Tensor) -> Tensor:
 
 
 def _theirs(data: TrainingSet, pictures: Dataset[Any]) -> float:
-    """Train as diffusers' examples do and return CPU seconds a step."""
+    """Train as diffusers' examples do and return seconds a step."""
     recipe = _recipe(data)
     network, space = recipe.net["denoiser"], recipe.space
     network.unet.set_attn_processor(AttnProcessor2_0())  # diffusers' default
-    accelerator = Accelerator(mixed_precision=PRECISION, cpu=True)
+    accelerator = Accelerator(mixed_precision=PRECISION, cpu=not GPU)
+    space.to(accelerator.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.95, 0.999), weight_decay=1e-6)
     scheduler = get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=10_000)
     loader = DataLoader(pictures, batch_size=BATCH, shuffle=True, num_workers=0)
@@ -163,7 +176,7 @@ def _theirs(data: TrainingSet, pictures: Dataset[Any]) -> float:
         # contiguous: as their own pictures and latents are
         clean = space.encode(((pictures_now + 1) * 127.5).permute(0, 2, 3, 1)).contiguous()
         noise = torch.randn_like(clean)
-        time_steps = torch.randint(0, TRAIN_STEPS, (len(clean),))
+        time_steps = torch.randint(0, TRAIN_STEPS, (len(clean),), device=clean.device)
         noisy = noiser.add_noise(clean, noise, time_steps)
         with accelerator.accumulate(model):
             predicted = model(noisy, time_steps, codes)
@@ -176,7 +189,7 @@ def _theirs(data: TrainingSet, pictures: Dataset[Any]) -> float:
             optimizer.zero_grad()
         ema.step(network.parameters())
         accelerator.log({"loss": loss.detach().item(), "lr": scheduler.get_last_lr()[0]}, step=len(clock))
-        clock.append(time.process_time())
+        clock.append(_now())
     return (clock[-1] - clock[WARM - 1]) / STEPS
 
 
@@ -186,18 +199,19 @@ def _endless(loader: Sequence[Any]) -> Iterator[Any]:
 
 
 def _network(data: TrainingSet, *, fused_attention: bool) -> float:
-    """Return CPU seconds of the network's forward and backward pass on one batch, with nothing around them."""
+    """Return seconds of the network's forward and backward pass on one batch, with nothing around them."""
     recipe = _recipe(data)
     network = recipe.net["denoiser"]
     if fused_attention:
         network.unet.set_attn_processor(AttnProcessor2_0())
-    noisy, codes = recipe.space.encode(data.pixels[:BATCH]).contiguous(), data.codes[:BATCH]
-    target, time_steps = torch.randn_like(noisy), torch.randint(0, TRAIN_STEPS, (BATCH,))
     accelerator, clock = accelerated(PRECISION), []
+    recipe.net.to(here := accelerator.device)
+    noisy, codes = recipe.space.encode(data.pixels[:BATCH].to(here)).contiguous(), data.codes[:BATCH].to(here)
+    target, time_steps = torch.randn_like(noisy), torch.randint(0, TRAIN_STEPS, (BATCH,), device=here)
     for _ in range(WARM + STEPS):
         with accelerator.autocast():
             predicted = network(noisy, time_steps, codes)
         nn.functional.mse_loss(predicted.float(), target).backward()
         network.zero_grad(set_to_none=True)
-        clock.append(time.process_time())
+        clock.append(_now())
     return (clock[-1] - clock[WARM - 1]) / STEPS

@@ -26,7 +26,7 @@ from pipelines.generators.denoiser import GUIDING_WIDTHS, LAYERS, SHALLOW, atten
 from pipelines.generators.draws import Draws
 from pipelines.generators.fairness import Fairness
 from pipelines.generators.guidance import Predict, draw_planes
-from pipelines.generators.interface import Condition, Step
+from pipelines.generators.interface import Condition, Losses, Step
 from pipelines.generators.parts import in_parts, learn
 from pipelines.generators.space import configured_space, recorded_space, space_config
 from schemas.params import SamplerParams
@@ -95,12 +95,12 @@ class DiffusionRecipe:
     def parameter_groups(self) -> list[list[nn.Parameter]]:
         return [list(self.net[name].parameters()) for name in self.learned]
 
-    def step(self, context: Step) -> dict[str, float]:
+    def step(self, context: Step) -> Losses:
         batch = self._noised(context)
         said = self._learn_denoiser(context, batch) if "denoiser" in self.learned else {}
         return {**said, "guiding": self._learn_guiding(context, batch)} if "guiding" in self.learned else said
 
-    def _learn_guiding(self, context: Step, batch: _Noised) -> float:
+    def _learn_guiding(self, context: Step, batch: _Noised) -> Tensor:
         """Let the guiding network learn from the same images, unjudged, and return its mean squared error."""
         weight, n, seen = self._weight(batch.time), len(batch.time), []
 
@@ -112,9 +112,9 @@ class DiffusionRecipe:
         place = self.learned.index("guiding")
         parts = in_parts(n, self.params.accumulate, batch.time.device)
         learn(context, "guiding", place, self.parameter_groups()[place], parts, share)
-        return float(torch.cat(seen).mean())
+        return torch.cat(seen).mean()
 
-    def _learn_denoiser(self, context: Step, batch: _Noised) -> dict[str, float]:
+    def _learn_denoiser(self, context: Step, batch: _Noised) -> dict[str, Tensor]:
         fairness = self._fairness
         n = len(batch.time)
         parts = in_parts(n, self.params.accumulate, batch.time.device)
@@ -138,9 +138,9 @@ class DiffusionRecipe:
         errors = torch.cat(seen)
         if not ahead and fairness is not None:
             fairness.weights(errors, batch.time / TRAIN_STEPS, context)  # all 1, but it keeps the record of strata
-        said = {"loss": float((errors * weight).mean()), "mse": float(errors.mean())}
+        said = {"loss": (errors * weight).mean(), "mse": errors.mean()}
         if fairness is not None and fairness.tone is not None:
-            said = {**said, "loss": said["loss"] + fairness.tone.params.weight * float(kl), "tone_kl": float(kl)}
+            said = {**said, "loss": said["loss"] + fairness.tone.params.weight * kl, "tone_kl": kl}
         return said
 
     def _noised(self, context: Step) -> _Noised:
@@ -244,7 +244,8 @@ class DiffusionGenerator:
             networks["guiding"] = denoiser_in(self._space, self.resolution, widths, SHALLOW)
         net = nn.ModuleDict({**networks, name: self._space})
         checkpoint.load_into(net)
-        self._net = net.eval()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._net = net.eval().to(self.device)
         self._velocity = self._predictor("denoiser")
         self._guiding = self._predictor("guiding") if widths is not None else None
 
@@ -253,12 +254,13 @@ class DiffusionGenerator:
         """Return images; see `Generator.sample`. Up to four network passes a step, by the guidance asked for."""
         side = self.resolution // self._space.reduction
         shape = (self._space.channels, side, side)
-        state = draw_planes(self._velocity, SCHEDULE, self.sampler, encode(conditions), keys, shape, self._guiding)
-        return np.asarray(self._space.decode(state).numpy())
+        codes = encode(conditions).to(self.device)
+        state = draw_planes(self._velocity, SCHEDULE, self.sampler, codes, keys, shape, self._guiding)
+        return np.asarray(self._space.decode(state).cpu().numpy())
 
     def _predictor(self, network: str) -> Predict:
         def predict(state: Tensor, time: Tensor, codes: Tensor) -> Tensor:
-            predicted: Tensor = self._net[network](state, time.expand(len(state)), codes)
+            predicted: Tensor = self._net[network](state, time.to(state.device).expand(len(state)), codes)
             return predicted
 
         return predict

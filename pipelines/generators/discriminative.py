@@ -24,7 +24,7 @@ from pipelines.generators.denoiser import attend_for_training
 from pipelines.generators.diffusion import TRAIN_STEPS, DiffusionRecipe
 from pipelines.generators.draws import Draws
 from pipelines.generators.guidance import RHO
-from pipelines.generators.interface import Step
+from pipelines.generators.interface import Losses, Step
 from pipelines.generators.parts import in_parts, learn
 from schemas.params import SamplerParams
 from schemas.train_params import DiffusionParams
@@ -64,7 +64,7 @@ class DiscriminativeRecipe(DiffusionRecipe):
         self._before = copy.deepcopy(self.net["denoiser"]).requires_grad_(False)
         attend_for_training(self._before, self.params.mixed_precision)  # type: ignore[arg-type]
 
-    def step(self, context: Step) -> dict[str, float]:
+    def step(self, context: Step) -> Losses:
         """Do one step on real and own pictures; the losses say how much likelier both have become.
 
         Raises:
@@ -87,7 +87,7 @@ class DiscriminativeRecipe(DiffusionRecipe):
         learn(context, "denoiser", 0, self.parameter_groups()[0], parts, share)
         margin = torch.cat(seen)
         loss = F.softplus(-SHARPNESS * side * margin).mean() / SHARPNESS
-        return {"loss": float(loss), "real": _mean(margin[~own]), "own": _mean(margin[own])}
+        return {"loss": loss, "real": _mean(margin, ~own), "own": _mean(margin, own)}
 
     def _margin(self, context: Step, batch: Any, part: Tensor) -> Tensor:
         """Return how much likelier (k,) the network finds the pictures at `part` than the copy does.
@@ -106,7 +106,7 @@ class DiscriminativeRecipe(DiffusionRecipe):
         even = super()._times(draws, n)
         low, high = (s ** (1 / RHO) for s in (SamplerParams().sigma_min, LOUDEST))
         sigma = (low + (high - low) * draws.stratified(n)) ** RHO
-        alpha = self.schedule.alphas_cumprod
+        alpha = self.schedule.alphas_cumprod.to(sigma.device)
         spaced = torch.searchsorted(((1 - alpha) / alpha).sqrt(), sigma).clamp_max(TRAIN_STEPS - 1)
         return torch.where(draws.uniform(n) < AS_SAMPLED, spaced, even)
 
@@ -114,5 +114,6 @@ class DiscriminativeRecipe(DiffusionRecipe):
         return super()._weight(time).clamp_min(LEAST_WEIGHT)
 
 
-def _mean(values: Tensor) -> float:
-    return float(values.mean()) if len(values) else 0.0
+def _mean(values: Tensor, of: Tensor) -> Tensor:
+    """Return the mean of some values, 0 of none; a boolean index would wait for a GPU."""
+    return (values * of).sum() / of.sum().clamp_min(1)

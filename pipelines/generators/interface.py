@@ -75,13 +75,17 @@ class Recipe(Protocol):
         """Return the parameters of each optimiser, in the order `step` uses them."""
         ...
 
-    def step(self, context: Step) -> dict[str, float]:
-        """Do one optimiser step on a batch and return its losses by name."""
+    def step(self, context: Step) -> Losses:
+        """Do one optimiser step on a batch and return its losses by name; single values, read when somebody looks."""
         ...
 
     def config(self) -> dict[str, Any]:
         """Return what is needed, beside the weights, to build the sampler again (JSON-able)."""
         ...
+
+
+Losses = Mapping[str, float | Tensor]
+"""Numbers or tensors of one value, which stay on their device."""
 
 
 class Backend(Protocol):

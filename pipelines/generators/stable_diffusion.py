@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pipelines.generators.checkpoint import load_checkpoint
 from pipelines.generators.conditioning import Conditioner, drop, encode
 from pipelines.generators.guidance import draw_planes
-from pipelines.generators.interface import Condition, Step
+from pipelines.generators.interface import Condition, Losses, Step
 from pipelines.generators.latent import Frozen
 from pipelines.generators.lora import adapted, plant, weight_type
 from pipelines.generators.parts import in_parts, learn
@@ -117,7 +117,7 @@ class StableDiffusionRecipe:
         plant(denoiser.lora, denoiser._frozen.net)  # sharding replaced the adapters inside the base
         return {"denoiser": everything}
 
-    def step(self, context: Step) -> dict[str, float]:
+    def step(self, context: Step) -> Losses:
         n, side = len(context.pixels), self.resolution // self.space.reduction
         device, p = context.pixels.device, self.params.dropout
         limit = self._noiser.config.num_train_timesteps
@@ -125,12 +125,12 @@ class StableDiffusionRecipe:
         time = (context.draws.stratified(n) * limit).long().clamp_max(limit - 1).to(device)
         noise = context.draws.normal(n, self.space.channels, side, side).to(device)
         codes = drop(context.conditions, p.drop_tone, p.drop_lesion, p.drop_both, UNKNOWN_SHARE, context.draws)
-        total = {"loss": 0.0, "mse": 0.0}
+        total = {"loss": torch.zeros((), device=device), "mse": torch.zeros((), device=device)}
 
         def share(part: Tensor) -> Tensor:
             loss, error = self._losses(context, context.pixels[part], time[part], noise[part], codes[part])
-            total["loss"] += float(loss.detach().sum()) / n
-            total["mse"] += float(error.sum()) / n
+            total["loss"] += loss.detach().sum() / n
+            total["mse"] += error.sum() / n
             return loss.sum() / n
 
         learn(context, "denoiser", 0, self.parameter_groups()[0], in_parts(n, self.params.accumulate, device), share)
@@ -191,16 +191,16 @@ class StableDiffusionGenerator:
         denoiser = LoraDenoiser(base.unet, prompt, config["rank"], config["alpha"])
         net = nn.ModuleDict({"denoiser": denoiser})
         checkpoint.load_into(net)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._schedule, self._denoiser = config["schedule"], net["denoiser"].eval().to(self._device)
-        self._space = base.space.to(self._device)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._schedule, self._denoiser = config["schedule"], net["denoiser"].eval().to(self.device)
+        self._space = base.space.to(self.device)
 
     @torch.inference_mode()
     def sample(self, conditions: Sequence[Condition], keys: Sequence[str]) -> NDArray[np.uint8]:
         """Return images; see `Generator.sample`. Up to three network passes a step, by the guidance asked for."""
         side = self.resolution // self._space.reduction
         shape = (self._space.channels, side, side)
-        codes = encode(conditions).to(self._device)
+        codes = encode(conditions).to(self.device)
         drawn = []
         for first in range(0, len(keys), AT_ONCE):
             some = slice(first, first + AT_ONCE)

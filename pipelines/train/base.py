@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pipelines.generators.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.generators.interface import Condition, Recipe
+from pipelines.generators.precision import quick_precision
 from pipelines.generators.registry import BASE, entry
 from pipelines.generators.space import Space
 from pipelines.phantoms.scene import VERSION, draw
@@ -40,7 +41,14 @@ from pipelines.train.sheets import draw_sheet, exported, sheet_conditions
 from schemas.errors import ParamsError
 from schemas.source_params import PhantomSource
 from schemas.table import write_table
-from schemas.train_params import DiffusionParams, GeneratorParams, OptimizerName, TrainParams, WatchParams
+from schemas.train_params import (
+    DiffusionParams,
+    FairnessParams,
+    GeneratorParams,
+    OptimizerName,
+    TrainParams,
+    WatchParams,
+)
 from schemas.words import Lesion, Modality
 
 SEED = 1_000_003
@@ -111,9 +119,7 @@ def base_phantoms(count: int, workers: int, cache: Path | None) -> TrainingSet:
                 "name another file or delete it"
             )
     else:
-        source = base_source(count)
-        with ProcessPoolExecutor(workers) as pool:
-            drawn = list(pool.map(_one, ((source, i) for i in range(count)), chunksize=100))
+        drawn = _drawn(base_source(count), workers)
         pixels = np.stack([d[0] for d in drawn])
         fst, lesion, ita = (np.array([d[k] for d in drawn]) for k in (1, 2, 3))
         if cache is not None:
@@ -123,6 +129,14 @@ def base_phantoms(count: int, workers: int, cache: Path | None) -> TrainingSet:
     return _as_set(list(zip(pixels, fst, lesion, ita, strict=True)), f"phantoms v{VERSION} seed {SEED} n {len(pixels)}")
 
 
+def _drawn(source: PhantomSource, workers: int) -> list[tuple[NDArray[np.uint8], int, int, float]]:
+    tasks = ((source, i) for i in range(source.count))
+    if workers == 1:
+        return [_one(task) for task in tasks]
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(_one, tasks, chunksize=24))
+
+
 def _as_set(drawn: Sequence[tuple[NDArray[np.uint8], int, int, float]], name: str) -> TrainingSet:
     conditions = [Condition(Modality.PHANTOM, int(f), LESIONS[int(k)], float(a)) for _, f, k, a in drawn]
     return training_set(np.stack([pixels for pixels, *_ in drawn]), conditions, 0.0, name)
@@ -130,8 +144,13 @@ def _as_set(drawn: Sequence[tuple[NDArray[np.uint8], int, int, float]], name: st
 
 def base_held_out() -> TrainingSet:
     """Return `HELD_OUT` phantoms no base learns from, every FST and lesion alike: they judge its average and tone probe."""
-    source = base_source(HELD_OUT).model_copy(update={"seed": HELD_OUT_SEED})
-    return _as_set([_one((source, i)) for i in range(HELD_OUT)], f"held out, seed {HELD_OUT_SEED}")
+    return base_judges(HELD_OUT, 1)
+
+
+def base_judges(count: int, workers: int) -> TrainingSet:
+    """Return `count` phantoms no base learns from, every FST and lesion alike, drawn by `workers` processes."""
+    source = base_source(count).model_copy(update={"seed": HELD_OUT_SEED})
+    return _as_set(_drawn(source, workers), f"held out, seed {HELD_OUT_SEED}")
 
 
 def own_params(name: str) -> GeneratorParams:
@@ -140,7 +159,7 @@ def own_params(name: str) -> GeneratorParams:
     """
     own: GeneratorParams = getattr(TrainParams(), name)
     if isinstance(own, DiffusionParams):
-        return own.model_copy(update={"guiding": False, "mixed_precision": "bf16"})
+        return own.model_copy(update={"guiding": False, "mixed_precision": quick_precision()})
     return own
 
 
@@ -171,8 +190,11 @@ def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argpar
     own = own_params(name)
     fairness: dict[str, Any] = {"params": {}}
     if fair := isinstance(own, DiffusionParams):
-        probe = attach_fairness(recipe, own.fairness, data, held_out, SEED)
-        fairness = {"params": {"fairness": own.fairness.model_dump(mode="json")}, "tone_probe": probe.plain()}
+        asked = own.fairness.model_copy(
+            update={"tone": own.fairness.tone.model_copy(update={"weight": args.tone_weight})}
+        )
+        probe = attach_fairness(recipe, asked, data, held_out, SEED)
+        fairness = {"params": {"fairness": asked.model_dump(mode="json")}, "tone_probe": probe.plain()}
     auto = args.length == "auto"
     budget = Budget(
         args.images, args.batch, args.rate, 2000, TRACKED[-1] if auto else args.length, 50, args.save_every,
@@ -200,6 +222,7 @@ def write_base(
     about = {
         **recipe.config(), "images": run.images, "batch": args.batch, "learning_rate": args.rate,
         "optimizer": args.optimizer, "decay_from": args.decay_from,
+        "mixed_precision": own_params(recipe.name).mixed_precision,
         "average": run.records["average"][0], "lengths": run.records.get("lengths", []),
         **known,
         "resample_power": 0.0,  # the phantoms are balanced already
@@ -254,6 +277,10 @@ def main() -> None:
     parser.add_argument(
         "--length", type=_length, help="of the weight average, share of the run; auto: chosen at the end"
     )
+    parser.add_argument(
+        "--tone-weight", type=float, default=FairnessParams().tone.weight,
+        help="of the tone term of a diffusion base; 0: none (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--save-every", type=int, help="images between states")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw phantoms (default %(default)s)")
     parser.add_argument("--cache", type=Path, help="keep the drawn phantoms in this .npz")

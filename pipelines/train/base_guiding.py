@@ -20,6 +20,7 @@ from torch import nn
 from pipelines.generators.checkpoint import load_checkpoint, save_checkpoint
 from pipelines.generators.denoiser import LAYERS, SHALLOW
 from pipelines.generators.diffusion import DiffusionRecipe
+from pipelines.generators.precision import quick_precision
 from pipelines.train.base import RESOLUTION, SEED, base_phantoms, sheet_title
 from pipelines.train.card import write_base_card
 from pipelines.train.data import TrainingSet
@@ -42,7 +43,9 @@ def add_guiding(start: Path, data: TrainingSet, args: argparse.Namespace, folder
         CheckpointError: there is no diffusion base in `start`, it is damaged, or its denoiser has other layers.
     """
     torch.manual_seed(SEED)
-    recipe = DiffusionRecipe(TrainParams().diffusion.model_copy(update={"mixed_precision": "bf16"}), RESOLUTION)
+    recipe = DiffusionRecipe(
+        TrainParams().diffusion.model_copy(update={"mixed_precision": quick_precision()}), RESOLUTION
+    )
     checkpoint = load_checkpoint(start, recipe.name)
     if (layers := checkpoint.config.get("layers", list(SHALLOW))) != list(LAYERS):
         raise CheckpointError(

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class TrainingSet:
     def resolution(self) -> int:
         return int(self.pixels.shape[1])
 
-    @property
+    @cached_property
     def fst(self) -> Tensor:
         """Return each image's Fitzpatrick type, int64 (n,), 0 where nobody said one."""
         return torch.tensor([c.fst or 0 for c in self.conditions])
@@ -172,11 +173,16 @@ def _read_set(workspace: Workspace, rows: Sequence[CatalogRow], power: float, ma
 
 def turned(pixels: Tensor, draws: Draws) -> Tensor:
     """Return each picture (n, r, r, 3) in one of its 8 flips and quarter turns: lesions have no up."""
-    pose = draws.below(8, len(pixels))
-    result = pixels.clone()
-    for p in range(8):
-        chosen = pose == p
-        if bool(chosen.any()):
-            part = torch.rot90(pixels[chosen], p % 4, dims=(1, 2))
-            result[chosen] = part.flip(2) if p >= 4 else part
-    return result
+    n, side = len(pixels), pixels.shape[1]
+    turns = _poses(side).to(pixels.device)[draws.below(8, n).to(pixels.device)]
+    return pixels.reshape(n, side * side, -1)[torch.arange(n, device=pixels.device)[:, None], turns].reshape(
+        pixels.shape
+    )
+
+
+@lru_cache(maxsize=4)
+def _poses(side: int) -> Tensor:
+    """Return where each pixel of a turned picture lies in the picture itself, int64 (8, side x side)."""
+    places = torch.arange(side * side).reshape(side, side)
+    turned_places = [torch.rot90(places, p % 4) for p in range(8)]
+    return torch.stack([t.flip(1) if p >= 4 else t for p, t in enumerate(turned_places)]).reshape(8, -1)

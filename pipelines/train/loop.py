@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
-from torch import nn
+from torch import Tensor, nn
 
 from pipelines.generators.draws import step_draws
-from pipelines.generators.interface import Recipe, Step
+from pipelines.generators.interface import Losses, Recipe, Step
 from pipelines.train.averages import LARGEST_ERROR, TRACKED, Averages, nearest_tracked
 from pipelines.train.data import TrainingSet, turned
 from pipelines.train.early_stop import Seen, Watch
@@ -223,15 +223,17 @@ def _check_divides(budget: Budget, name: str, accelerator: Accelerator) -> None:
         )
 
 
-def _checked(name: str, losses: Mapping[str, float], step: int, accelerator: Accelerator) -> dict[str, float]:
+def _checked(name: str, losses: Losses, step: int, accelerator: Accelerator) -> dict[str, float]:
     """Return each loss's mean over the processes, so that all of them see the same and stop together.
+
+    Only here are losses read: a GPU is waited for at the steps that are logged, not at every one.
 
     Raises:
         CheckFailed: the training diverges.
     """
-    result = dict(losses)
+    result = {what: float(value) for what, value in losses.items()}
     if accelerator.num_processes > 1:
-        mean: Any = accelerator.reduce(torch.tensor(list(losses.values()), device=accelerator.device), "mean")
+        mean: Any = accelerator.reduce(torch.tensor(list(result.values()), device=accelerator.device), "mean")
         result = dict(zip(losses, mean.tolist(), strict=True))
     check_losses(name, result, step)
     return result
@@ -256,11 +258,18 @@ def _step(
 ) -> Step:  # fmt: skip
     rank, world = accelerator.process_index, accelerator.num_processes
     mine = data.indices(seed, number, budget.batch)[rank::world]
-    draws = step_draws(seed, number, rank, world)
-    pixels = turned(data.pixels[mine], draws).to(accelerator.device)
-    codes = data.codes[mine].to(accelerator.device)
-    groups, fst = data.groups[mine].to(accelerator.device), data.fst[mine].to(accelerator.device)
-    return Step(pixels, codes, draws, number, accelerator, optimisers, wrapped, groups, fst)
+    draws = step_draws(seed, number, rank, world, accelerator.device)
+    pixels, codes, groups, fst = (
+        _moved(t[mine], accelerator.device) for t in (data.pixels, data.codes, data.groups, data.fst)
+    )
+    return Step(turned(pixels, draws), codes, draws, number, accelerator, optimisers, wrapped, groups, fst)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device. To a GPU it is copied from pinned memory, while the processor goes on."""
+    if device.type != "cuda":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _rate(budget: Budget, images: int) -> float:

@@ -10,13 +10,15 @@ import pytest
 import torch
 from test_training import followed, same, tiny_set
 
+from pipelines.embedding.extractor import default_extractor
 from pipelines.generators.checkpoint import load_checkpoint, read_config
 from pipelines.generators.diffusion import DiffusionRecipe
 from pipelines.generators.discriminative import SHARPNESS, DiscriminativeRecipe
 from pipelines.generators.draws import step_draws
 from pipelines.generators.registry import BASE
-from pipelines.train.base import LESIONS, base_phantoms
-from pipelines.train.base_discriminative import both, discriminate, sample_conditions
+from pipelines.train.base import LESIONS, base_judges, base_phantoms
+from pipelines.train.base_discriminative import both, rounds, sample_conditions
+from pipelines.train.cell_quality import MOST_WORTH, CellJudge, marginal_shares, worth
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.loop import Budget, Run, fit
 from schemas.train_params import DiffusionParams
@@ -30,7 +32,7 @@ def mixed_set() -> TrainingSet:
     """Twelve noisy pictures, and the same conditions in plain grey for own samples."""
     real = tiny_set()
     grey = np.full(tuple(real.pixels.shape), 128, np.uint8)
-    return both(real, training_set(grey, real.conditions, 0.0, "grey"))
+    return both(real, training_set(grey, real.conditions, 0.0, "grey"), dict.fromkeys(real.strata, 1.0))
 
 
 def trained(state: Path, stop_after: int | None = None) -> Run:
@@ -92,45 +94,80 @@ def test_half_of_a_batch_is_own_and_both_halves_are_alike_over_the_cells() -> No
     data = tiny_set()
     chosen = [0, 0, 0, 1, 5]
     own = training_set(data.pixels.numpy()[chosen], [data.conditions[i] for i in chosen], 0.0, "own")
-    mixed = both(data, own)
+    weights = {cell: 1.0 + 2.0 * (cell == data.strata[0]) for cell in own.strata}
+    mixed = both(data, own, weights)
     n, cells = len(data.conditions), len(data.strata)
     assert mixed.weights[:n].sum() == pytest.approx(0.5) == pytest.approx(mixed.weights[n:].sum())
     shares = [
         np.bincount(mixed.groups[part] % cells, mixed.weights[part], cells) for part in (slice(n), slice(n, None))
     ]
     assert np.allclose(*shares)
+    asked = [weights.get(cell, 0.0) for cell in data.strata]
+    assert np.allclose(shares[0], 0.5 * np.array(asked) / sum(asked))
     assert bool((mixed.groups[:n] < cells).all())
     assert bool((mixed.groups[n:] >= cells).all())
     assert [mixed.strata[g] for g in mixed.groups[n:]] == [data.strata[data.groups[i]] for i in chosen]
 
 
-def test_cells_are_asked_for_by_their_shares() -> None:
+def test_every_cell_is_asked_for_as_often() -> None:
     data = base_phantoms(240, 1, None)
-    asked = sample_conditions(data, 4000, [0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7], 1)
-    light = np.mean([c.fst == 1 for c in asked])
-    keratoses = np.mean([c.lesion == LESIONS[3] for c in asked])
-    assert 0.35 < light < 0.65
-    assert 0.5 < keratoses < 0.85
+    asked = sample_conditions(data, 480, 1)
+    counts = {(fst, lesion): 0 for fst in range(1, 7) for lesion in LESIONS}
+    for condition in asked:
+        counts[condition.fst or 0, condition.lesion] += 1
+    assert set(counts.values()) == {20}
+    known = {(c.fst, c.lesion, c.ita_deg) for c in data.conditions}
+    assert {(c.fst, c.lesion, c.ita_deg) for c in asked} <= known
+
+
+def test_the_cells_drawn_worst_are_worth_most_within_bounds() -> None:
+    data = tiny_set()
+    weights = worth({cell: 0.01 + 10.0 * (i == 0) for i, cell in enumerate(data.strata)})
+    assert weights[data.strata[0]] == MOST_WORTH
+    assert set(list(weights.values())[1:]) == {1 / MOST_WORTH}
+    assert list(worth(dict.fromkeys(data.strata, 0.02)).values()) == pytest.approx([1.0] * len(data.strata))
+    assert set(worth(dict.fromkeys(data.strata, -0.02)).values()) == {1.0}, "all below what can be told from none"
+    by_fst, by_lesion = marginal_shares(weights, sorted({c.lesion for c in data.conditions}))
+    assert sum(by_fst) == pytest.approx(1) == pytest.approx(sum(by_lesion))
+
+
+def test_a_spoilt_cell_is_found() -> None:
+    judge = CellJudge(base_judges(240, 1), default_extractor())
+    other = base_phantoms(240, 1, None)
+    pixels = other.pixels.numpy().copy()
+    spoilt = np.array([c.fst == 2 and c.lesion == LESIONS[1] for c in other.conditions])
+    pixels[spoilt] = np.random.default_rng(0).integers(0, 256, pixels[spoilt].shape, dtype=np.uint8)
+    of_cell, of_type = judge(pixels, other.conditions)
+    assert max(of_cell, key=lambda cell: of_cell[cell])[1:] == (2, LESIONS[1])
+    assert max(of_type, key=lambda fst: of_type[fst]) == 2
 
 
 @pytest.mark.usefixtures("any_precision")
-def test_a_base_goes_through_a_round_and_its_card_says_so(tmp_path: Path) -> None:
-    args = Namespace(
-        images=16, batch=8, rate=1e-4, save_every=16, own=8, workers=1, fst_shares=[1 / 6] * 6,
-        lesion_shares=[1 / 4] * 4, taken=0.5,
-    )  # fmt: skip
-    data, base = base_phantoms(48, 1, None), BASE / "diffusion"
-    discriminate(base, data, args, tmp_path / "base")
+def test_a_base_goes_through_rounds_and_the_best_is_kept_and_its_card_says_so(tmp_path: Path) -> None:
+    args = Namespace(images=8, batch=4, rate=1e-4, save_every=16, own=48, workers=1, taken=0.5, rounds=2)
+    data, judges, base = base_phantoms(48, 1, None), base_judges(96, 1), BASE / "diffusion"
+    rounds(base, data, judges, args, tmp_path / "base")
     before, after = load_checkpoint(base, "diffusion"), load_checkpoint(tmp_path / "base", "diffusion")
     moved = {k.split(".")[0] for k, v in before.tensors.items() if not torch.equal(after.tensors[k], v)}
     assert moved == {"denoiser"}
-    *earlier, this = read_config(tmp_path / "base")["discriminative"]
-    assert earlier == before.config.get("discriminative", [])
-    assert (this["images"], this["own"], this["sha256"]) == (16, 8, before.sha256)
-    assert "8 own samples" in (card := (tmp_path / "base" / "card.md").read_text(encoding="utf-8"))
+    earlier = before.config.get("discriminative", [])
+    done = read_config(tmp_path / "base")["discriminative"]
+    assert done[: len(earlier)] == earlier
+    these = done[len(earlier) :]
+    assert 1 <= len(these) <= 2
+    assert (these[0]["images"], these[0]["own"], these[0]["sha256"]) == (8, 48, before.sha256)
+    assert set(these[0]["kid_before"]) == set("123456")
+    assert "48 own samples" in (card := (tmp_path / "base" / "card.md").read_text(encoding="utf-8"))
     assert "0.5 of the way taken" in card
-    assert not (tmp_path / "base" / "state").exists()
-    args.taken = 0.0
-    discriminate(base, data, args, tmp_path / "none")
-    none = load_checkpoint(tmp_path / "none", "diffusion")
+    assert sorted(p.name for p in (tmp_path / "base").iterdir()) == [
+        "card.md", "config.json", "losses.parquet", "model.safetensors", "sheet.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("any_precision")
+def test_a_round_of_which_nothing_is_taken_changes_nothing(tmp_path: Path) -> None:
+    args = Namespace(images=4, batch=4, rate=1e-4, save_every=16, own=24, workers=1, taken=0.0, rounds=1)
+    base = BASE / "diffusion"
+    rounds(base, base_phantoms(48, 1, None), base_judges(48, 1), args, tmp_path / "none")
+    before, none = load_checkpoint(base, "diffusion"), load_checkpoint(tmp_path / "none", "diffusion")
     assert all(torch.equal(none.tensors[k], v) for k, v in before.tensors.items())

@@ -25,7 +25,7 @@ def phantoms() -> tuple[TrainingSet, TrainingSet]:
 def make(folder: Path, phantoms: tuple[TrainingSet, TrainingSet], **other: Any) -> dict[str, Any]:
     usual = {
         "start": None, "images": 64, "batch": 8, "rate": 1e-3, "optimizer": "muon", "length": 0.1, "save_every": 32,
-        "decay_from": 0.7,
+        "decay_from": 0.7, "tone_weight": 0.1,
     }  # fmt: skip
     train_base("diffusion", *phantoms, Namespace(**{**usual, **other}), folder)
     return read_config(folder)

@@ -16,7 +16,7 @@ from torch import nn
 
 from pipelines.generators.checkpoint import WEIGHTS, load_checkpoint
 from pipelines.generators.draws import step_draws
-from pipelines.generators.interface import Step
+from pipelines.generators.interface import Losses, Step
 from pipelines.generators.pinned import weights_sha256
 from pipelines.generators.pretrained import open_pretrained
 from pipelines.generators.registry import load_generator
@@ -42,6 +42,10 @@ class Half:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16)
+
+
+def floats(losses: Losses) -> dict[str, float]:
+    return {name: float(value) for name, value in losses.items()}
 
 
 def trained(base: PretrainedParams, state: Path, stop_after: int | None = None) -> Run:
@@ -75,7 +79,7 @@ def test_an_image_is_the_same_in_any_batch_and_another_with_another_key(base: Pr
     )
     conditions, keys = four()
     together = generator.sample(conditions * 3, keys * 3)  # more than are drawn at once
-    assert np.array_equal(together[:4], together[8:])
+    assert np.abs(together[:4].astype(int) - together[8:]).max() <= 1  # eight are drawn at once, then four
     alone = generator.sample(conditions[2:3], keys[2:3])[0]
     assert np.abs(together[2].astype(int) - alone).max() <= 1
     assert (generator.sample(conditions[2:3], keys[3:])[0] != alone).any()
@@ -134,7 +138,7 @@ def test_a_step_in_parts_is_the_same_step(predicts: str, tmp_path: Path) -> None
             data.pixels[:8], data.codes[:8], step_draws(1, 0), 0, accelerated("no"), [optimiser],
             {"denoiser": recipe.net["denoiser"]}, data.groups[:8], data.fst[:8],
         )  # fmt: skip
-        results.append((recipe.step(step), {n: p.detach() for n, p in recipe.net.named_parameters()}))
+        results.append((floats(recipe.step(step)), {n: p.detach() for n, p in recipe.net.named_parameters()}))
     (whole, weights), (parts, others) = results
     assert parts == pytest.approx(whole, rel=1e-4)
     assert all(torch.allclose(weights[n], others[n], atol=1e-5) for n in weights)
@@ -151,7 +155,7 @@ def test_in_16_bits_the_base_is_halved_and_what_learns_is_not(base: PretrainedPa
     step = Step(
         data.pixels, data.codes, step_draws(1, 0), 0, Half(), [optimiser], {"denoiser": net}, data.groups, data.fst
     )
-    said = recipe.step(step)
+    said = floats(recipe.step(step))
     assert np.isfinite(said["loss"])
     assert not torch.equal(net.project.weight, before)
 

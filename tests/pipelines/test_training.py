@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pipelines.generators.draws import step_draws
-from pipelines.generators.interface import Condition, Step
+from pipelines.generators.interface import Condition, Losses, Step
 from pipelines.generators.registry import entry
 from pipelines.generators.stylegan2 import Stylegan2Recipe
 from pipelines.train.averages import Averages
@@ -50,11 +50,11 @@ def followed(recipe: Any, stop_after: int | None = None) -> Any:
     """Let a recipe note the first step it is asked for, and die at step `stop_after`, as a kill would."""
     inner = recipe.step
 
-    def step(context: Step) -> dict[str, float]:
+    def step(context: Step) -> Losses:
         recipe.began = getattr(recipe, "began", context.number)
         if context.number == stop_after:
             raise KeyboardInterrupt
-        result: dict[str, float] = inner(context)
+        result: Losses = inner(context)
         return result
 
     recipe.step = step

@@ -24,6 +24,7 @@ from pipelines.generators.denoiser import Denoiser
 from pipelines.generators.diffusion import DiffusionRecipe
 from pipelines.generators.draws import step_draws
 from pipelines.generators.interface import Step
+from pipelines.generators.precision import multiplies_in_bf16
 from pipelines.train.fairness import attach_fairness
 from pipelines.train.launch import train_launched
 from pipelines.train.loop import accelerated
@@ -79,6 +80,9 @@ print("same")
 """
 
 
+@pytest.mark.skipif(
+    not multiplies_in_bf16(), reason="this processor imitates bfloat16, in minutes for what takes seconds"
+)
 def test_a_run_in_bf16_resumes_bit_for_bit(tmp_path: Path) -> None:
     # A process of its own: accelerate knows one precision a process.
     code = _BF16.format(tests=str(Path(__file__).parent))
@@ -98,7 +102,7 @@ def one_step(fairness: FairnessParams | None, **changes: object) -> tuple[dict[s
         data.pixels[:8], data.codes[:8], step_draws(1, 0), 0, accelerated("no"), optimisers,
         learned, data.groups[:8], data.fst[:8],
     )  # fmt: skip
-    return made.step(step), dict(made.net.state_dict())
+    return {what: float(loss) for what, loss in made.step(step).items()}, dict(made.net.state_dict())
 
 
 def test_planes_reach_the_networks_in_the_usual_order_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

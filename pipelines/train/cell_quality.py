@@ -1,0 +1,80 @@
+"""How far samples of each FST x lesion cell are from phantoms of it, and how much more training a cell is worth for that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.embedding.distance import kid
+from pipelines.embedding.extractor import Extractor
+from pipelines.generators.interface import Condition
+from pipelines.probes.lesion import one_blas_thread
+from pipelines.train.data import Stratum, TrainingSet, stratum_of
+from schemas.words import FST_RANGE
+
+MOST_WORTH: Final = 3.0
+"""A cell is worth no more than this many times the mean, no less than that part of it."""
+
+Floats = NDArray[np.float64]
+
+
+class CellJudge:
+    """Measures samples against phantoms that no training sees; their features are computed once."""
+
+    def __init__(self, real: TrainingSet, extractor: Extractor) -> None:
+        self._extract = extractor
+        self._real, self._places = self._features(real.pixels.numpy()), _places(real.conditions)
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], conditions: Sequence[Condition]
+    ) -> tuple[dict[Stratum, float], dict[int, float]]:
+        """Return the KID of the samples of each cell, and of each Fitzpatrick type; a cell of under 2 of a kind has none."""
+        made, places = self._features(pixels), _places(conditions)
+        cells = [cell for cell in places if min(len(places[cell]), len(self._places.get(cell, []))) >= 2]
+        with one_blas_thread():
+            of_cell = {cell: kid(made[places[cell]], self._real[self._places[cell]]) for cell in cells}
+            types = {fst: [cell for cell in cells if cell[1] == fst] for fst in FST_RANGE}
+            of_type = {
+                fst: kid(made[_all(places, mine)], self._real[_all(self._places, mine)])
+                for fst, mine in types.items()
+                if mine
+            }
+        return of_cell, of_type
+
+    def _features(self, pixels: NDArray[np.uint8]) -> Floats:
+        return self._extract(pixels).astype(np.float64)
+
+
+def worth(of_cell: Mapping[Stratum, float]) -> dict[Stratum, float]:
+    """Return each cell's weight in training, mean about 1: its KID over the cells' mean, within `MOST_WORTH` either way.
+
+    The worst cells get the most, as a group-robust loss would give them (Sagawa et al. 2020), but by what is seen of their
+    samples, not by their loss: a cell's loss says how hard its noise is, not how far off its pictures are.
+    """
+    kids = {cell: max(value, 0.0) for cell, value in of_cell.items()}
+    mean = sum(kids.values()) / max(len(kids), 1)
+    return {
+        cell: float(np.clip(value / mean, 1 / MOST_WORTH, MOST_WORTH)) if mean else 1.0 for cell, value in kids.items()
+    }
+
+
+def marginal_shares(weights: Mapping[Stratum, float], lesions: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Return the shares of types I to VI and of the lesions in a training whose cells have these weights."""
+    total = sum(weights.values())
+    by_fst = [sum(w for (_, fst, _), w in weights.items() if fst == f) / total for f in FST_RANGE]
+    by_lesion = [sum(w for (_, _, lesion), w in weights.items() if lesion == name) / total for name in lesions]
+    return by_fst, by_lesion
+
+
+def _places(conditions: Sequence[Condition]) -> dict[Stratum, list[int]]:
+    result: dict[Stratum, list[int]] = {}
+    for i, condition in enumerate(conditions):
+        result.setdefault(stratum_of(condition), []).append(i)
+    return result
+
+
+def _all(places: Mapping[Stratum, list[int]], cells: Sequence[Stratum]) -> list[int]:
+    return [i for cell in cells for i in places[cell]]
