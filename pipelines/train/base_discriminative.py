@@ -2,8 +2,9 @@
 
 The step after `python -m pipelines.train.base_guiding`. A round draws samples with the default sampler, as many of every cell,
 measures each cell's KID to phantoms that no training sees, trains the denoiser to tell the samples from phantoms
-(pipelines/generators/discriminative.py), the worst cells most, and writes the base again; the next one starts from there. Of all
-rounds the one whose worst skin type has the lowest KID is kept. The guiding network stays bit for bit.
+(pipelines/generators/discriminative.py), the worst cells most, and writes the base again; the next one starts from there. Of the
+rounds that make no skin type worse the one whose worst type has the lowest KID is kept; if there is none, nothing is written.
+The guiding network stays bit for bit.
 
 With a GPU samples are drawn on it, without one by `--workers` processes.
 """
@@ -35,7 +36,7 @@ from pipelines.generators.precision import multiplies_in_bf16, quick_precision
 from pipelines.generators.registry import load_generator
 from pipelines.train.base import LESIONS, RESOLUTION, SEED, base_judges, base_phantoms
 from pipelines.train.base_guiding import write_again
-from pipelines.train.cell_quality import CellJudge, marginal_shares, worth
+from pipelines.train.cell_quality import CellJudge, best_for_all, marginal_shares, worth
 from pipelines.train.data import Stratum, TrainingSet, training_set
 from pipelines.train.loop import Budget, fit
 from pipelines.train.run import go_on_from
@@ -62,11 +63,6 @@ class Drawn:
     conditions: list[Condition]
     of_cell: dict[Stratum, float]
     of_type: dict[int, float]
-
-    @property
-    def worst(self) -> float:
-        """Return the KID of the worst skin type."""
-        return max(self.of_type.values(), default=float("nan"))
 
 
 def sample_conditions(data: TrainingSet, count: int, seed: int) -> list[Condition]:
@@ -132,36 +128,41 @@ def draw_and_judge(folder: Path, data: TrainingSet, judge: CellJudge, args: argp
 
 
 def rounds(start: Path, data: TrainingSet, judges: TrainingSet, args: argparse.Namespace, folder: Path) -> None:
-    """Let the base in `start` go through rounds and write the best, with a new sheet and card, to `folder`.
+    """Let the base in `start` go through rounds and write the best for all, with a new sheet and card, to `folder`; if any is.
 
     Raises:
         CheckpointError: there is no diffusion base with a guiding network in `start`, or it is damaged.
     """
     judge = CellJudge(judges, default_extractor())
-    best: tuple[float, Path] | None = None
     now, drawn = start, draw_and_judge(start, data, judge, args, _seed(start))
-    _say(0, drawn)
+    kids = [_said(0, drawn)]
     for number in range(1, args.rounds + 1):
         after = folder / f"round-{number}"
         discriminate(now, data, drawn, args, after)
         now, drawn = after, draw_and_judge(after, data, judge, args, _seed(after))
-        _say(number, drawn)
-        if best is None or drawn.worst <= best[0]:
-            best = drawn.worst, after
-    assert best is not None
-    for file in best[1].iterdir():
-        file.replace(folder / file.name)
+        kids.append(_said(number, drawn))
+    best = best_for_all(kids[0], kids[1:])
+    if best is None:
+        print(
+            f"{start}: left as it is; each of {args.rounds} rounds made a skin type worse, or none better",
+            file=sys.stderr,
+        )
+    else:
+        for file in (folder / f"round-{best + 1}").iterdir():
+            file.replace(folder / file.name)
     for number in range(1, args.rounds + 1):
         shutil.rmtree(folder / f"round-{number}")
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _seed(folder: Path) -> int:
     return SEED + len(load_checkpoint(folder, "diffusion").config.get("discriminative", []))
 
 
-def _say(number: int, drawn: Drawn) -> None:
-    row = {"round": number, "worst_kid": drawn.worst, "kid": drawn.of_type}
-    print(json.dumps(row), file=sys.stderr, flush=True)
+def _said(number: int, drawn: Drawn) -> dict[int, float]:
+    print(json.dumps({"round": number, "kid": drawn.of_type}), file=sys.stderr, flush=True)
+    return drawn.of_type
 
 
 def discriminate(start: Path, data: TrainingSet, drawn: Drawn, args: argparse.Namespace, folder: Path) -> None:

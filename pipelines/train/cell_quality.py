@@ -18,6 +18,10 @@ from schemas.words import FST_RANGE
 MOST_WORTH: Final = 3.0
 """A cell is worth no more than this many times the mean, no less than that part of it."""
 
+HARM: Final = 1.2
+"""A skin type is worse off if its KID is more than this many times what it was. With 500 samples a type chance alone moves it
+by a tenth."""
+
 Floats = NDArray[np.float64]
 
 
@@ -31,18 +35,20 @@ class CellJudge:
     def __call__(
         self, pixels: NDArray[np.uint8], conditions: Sequence[Condition]
     ) -> tuple[dict[Stratum, float], dict[int, float]]:
-        """Return the KID of the samples of each cell, and of each Fitzpatrick type; a cell of under 2 of a kind has none."""
+        """Return the KID of the samples of each cell, and of each Fitzpatrick type; what has under 2 of a kind has none."""
         made, places = self._features(pixels), _places(conditions)
-        cells = [cell for cell in places if min(len(places[cell]), len(self._places.get(cell, []))) >= 2]
+        of_cell = {cell: self._kid(made, places[cell], self._places.get(cell, [])) for cell in places}
+        of_type = {fst: self._kid(made, _of(fst, places), _of(fst, self._places)) for fst in FST_RANGE}
+        return (
+            {cell: value for cell, value in of_cell.items() if value is not None},
+            {fst: value for fst, value in of_type.items() if value is not None},
+        )
+
+    def _kid(self, made: Floats, some: Sequence[int], real: Sequence[int]) -> float | None:
+        if min(len(some), len(real)) < 2:
+            return None
         with one_blas_thread():
-            of_cell = {cell: kid(made[places[cell]], self._real[self._places[cell]]) for cell in cells}
-            types = {fst: [cell for cell in cells if cell[1] == fst] for fst in FST_RANGE}
-            of_type = {
-                fst: kid(made[_all(places, mine)], self._real[_all(self._places, mine)])
-                for fst, mine in types.items()
-                if mine
-            }
-        return of_cell, of_type
+            return kid(made[list(some)], self._real[list(real)])
 
     def _features(self, pixels: NDArray[np.uint8]) -> Floats:
         return self._extract(pixels).astype(np.float64)
@@ -61,6 +67,24 @@ def worth(of_cell: Mapping[Stratum, float]) -> dict[Stratum, float]:
     }
 
 
+def best_for_all(before: Mapping[int, float], rounds: Sequence[Mapping[int, float]]) -> int | None:
+    """Return the place of the round whose worst skin type has the lowest KID, of those that make no type worse; None if all do.
+
+    Quality that is even because dark skin got worse is not what anybody asked for (docs/decisions/0022).
+
+    Args:
+        before: each type's KID before the first round.
+        rounds: each type's KID after each.
+    """
+    harmless = [
+        i
+        for i, after in enumerate(rounds)
+        if all(after[fst] <= HARM * max(before[fst], 0.0) for fst in before)
+        and max(after.values()) < max(before.values())
+    ]
+    return min(harmless, key=lambda i: max(rounds[i].values()), default=None)
+
+
 def marginal_shares(weights: Mapping[Stratum, float], lesions: Sequence[str]) -> tuple[list[float], list[float]]:
     """Return the shares of types I to VI and of the lesions in a training whose cells have these weights."""
     total = sum(weights.values())
@@ -76,5 +100,5 @@ def _places(conditions: Sequence[Condition]) -> dict[Stratum, list[int]]:
     return result
 
 
-def _all(places: Mapping[Stratum, list[int]], cells: Sequence[Stratum]) -> list[int]:
-    return [i for cell in cells for i in places[cell]]
+def _of(fst: int, places: Mapping[Stratum, list[int]]) -> list[int]:
+    return [i for cell, some in places.items() if cell[1] == fst for i in some]

@@ -16,9 +16,10 @@ from pipelines.generators.diffusion import DiffusionRecipe
 from pipelines.generators.discriminative import SHARPNESS, DiscriminativeRecipe
 from pipelines.generators.draws import step_draws
 from pipelines.generators.registry import BASE
+from pipelines.train import base_discriminative
 from pipelines.train.base import LESIONS, base_judges, base_phantoms
 from pipelines.train.base_discriminative import both, rounds, sample_conditions
-from pipelines.train.cell_quality import MOST_WORTH, CellJudge, marginal_shares, worth
+from pipelines.train.cell_quality import MOST_WORTH, CellJudge, best_for_all, marginal_shares, worth
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.loop import Budget, Run, fit
 from schemas.train_params import DiffusionParams
@@ -142,11 +143,27 @@ def test_a_spoilt_cell_is_found() -> None:
     assert max(of_type, key=lambda fst: of_type[fst]) == 2
 
 
+def test_the_round_kept_is_the_best_for_the_worst_type_that_harms_none() -> None:
+    before = {1: 0.121, 2: 0.110, 6: 0.050}
+    evener = {1: 0.095, 2: 0.096, 6: 0.075}  # but dark skin paid for it: the sixth of the rounds in docs/log.md
+    better, best = {1: 0.110, 2: 0.108, 6: 0.058}, {1: 0.100, 2: 0.108, 6: 0.059}
+    assert best_for_all(before, [evener, better, best]) == 2
+    assert best_for_all(before, [better, evener]) == 0
+    assert best_for_all(before, [evener, before]) is None, "not one that only changes nothing either"
+
+
 @pytest.mark.usefixtures("any_precision")
-def test_a_base_goes_through_rounds_and_the_best_is_kept_and_its_card_says_so(tmp_path: Path) -> None:
-    args = Namespace(images=8, batch=4, rate=1e-4, save_every=16, own=48, workers=1, taken=0.5, rounds=2)
+@pytest.mark.parametrize("found", [1, None])
+def test_a_base_goes_through_rounds_and_what_is_best_for_all_is_kept(
+    found: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_discriminative, "best_for_all", lambda before, after: found)
+    args = Namespace(images=4, batch=4, rate=1e-4, save_every=16, own=24, workers=1, taken=0.5, rounds=1 + (found or 0))
     data, judges, base = base_phantoms(48, 1, None), base_judges(96, 1), BASE / "diffusion"
     rounds(base, data, judges, args, tmp_path / "base")
+    if found is None:
+        assert not (tmp_path / "base").exists()
+        return
     before, after = load_checkpoint(base, "diffusion"), load_checkpoint(tmp_path / "base", "diffusion")
     moved = {k.split(".")[0] for k, v in before.tensors.items() if not torch.equal(after.tensors[k], v)}
     assert moved == {"denoiser"}
@@ -154,10 +171,10 @@ def test_a_base_goes_through_rounds_and_the_best_is_kept_and_its_card_says_so(tm
     done = read_config(tmp_path / "base")["discriminative"]
     assert done[: len(earlier)] == earlier
     these = done[len(earlier) :]
-    assert 1 <= len(these) <= 2
-    assert (these[0]["images"], these[0]["own"], these[0]["sha256"]) == (8, 48, before.sha256)
+    assert len(these) == 2
+    assert (these[0]["images"], these[0]["own"], these[0]["sha256"]) == (4, 24, before.sha256)
     assert set(these[0]["kid_before"]) == set("123456")
-    assert "48 own samples" in (card := (tmp_path / "base" / "card.md").read_text(encoding="utf-8"))
+    assert "24 own samples" in (card := (tmp_path / "base" / "card.md").read_text(encoding="utf-8"))
     assert "0.5 of the way taken" in card
     assert sorted(p.name for p in (tmp_path / "base").iterdir()) == [
         "card.md", "config.json", "losses.parquet", "model.safetensors", "sheet.png",
@@ -165,8 +182,9 @@ def test_a_base_goes_through_rounds_and_the_best_is_kept_and_its_card_says_so(tm
 
 
 @pytest.mark.usefixtures("any_precision")
-def test_a_round_of_which_nothing_is_taken_changes_nothing(tmp_path: Path) -> None:
+def test_a_round_of_which_nothing_is_taken_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     args = Namespace(images=4, batch=4, rate=1e-4, save_every=16, own=24, workers=1, taken=0.0, rounds=1)
+    monkeypatch.setattr(base_discriminative, "best_for_all", lambda before, after: 0)
     base = BASE / "diffusion"
     rounds(base, base_phantoms(48, 1, None), base_judges(48, 1), args, tmp_path / "none")
     before, none = load_checkpoint(base, "diffusion"), load_checkpoint(tmp_path / "none", "diffusion")
