@@ -135,16 +135,15 @@ def _drawn(name: str, settings: dict[str, Any], conditions: list[Condition], fol
         conditions = [_hidden(c) for c in conditions]
     torch.manual_seed(SEED)
     # the arms differ in what the denoiser learned; a guiding network would hide some of it
-    recipe = entry("diffusion").recipe(
-        DiffusionParams(guiding=False, mixed_precision=quick_precision()), data.resolution
-    )
+    precision = quick_precision()
+    recipe = entry("diffusion").recipe(DiffusionParams(guiding=False, mixed_precision=precision), data.resolution)
     start_from(recipe, data, "scratch")
     fairness = FairnessParams.model_validate({"group_weights": {"use": True}, **settings.get("params", {})})
     attach_fairness(recipe, fairness, data, held_out, SEED)
     budget = Budget(IMAGES, BATCH, RATE, 1000, LENGTH, 50, 4000, optimizer=OPTIMIZER)
     run = fit(
         recipe, data, budget, seed=SEED, key=f"{name} {_of_what(settings)}", state=folder / "state",
-        mixed_precision=quick_precision(),
+        mixed_precision=precision,
         on_log=lambda row: print(name, json.dumps(row), flush=True), on_save=lambda _: None,
     )  # fmt: skip
     write_text(json.dumps(run.strata[-len(data.strata) * fairness.group_weights.noise_bins :]), folder / "strata.json")

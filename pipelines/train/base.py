@@ -205,7 +205,9 @@ def train_base(name: str, data: TrainingSet, held_out: TrainingSet, args: argpar
         print(json.dumps(row), file=sys.stderr, flush=True)
 
     observer = Observer(recipe, data, held_out, JUDGED, folder, log, judged=auto)
-    key = f"{data.digest} {name} {args.batch} {args.rate} {args.optimizer} {before}"  # not the budget: it may grow
+    key = (  # not the budget: it may grow
+        f"{data.digest} {name} {args.batch} {args.rate} {args.optimizer} {before} {own.mixed_precision} {fairness['params']}"
+    )
     run = fit(
         recipe, data, budget, seed=seed, key=key, state=folder / "state", mixed_precision=own.mixed_precision,
         on_log=log, on_save=observer.saved,

@@ -16,7 +16,6 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -182,7 +181,8 @@ def discriminate(start: Path, data: TrainingSet, drawn: Drawn, args: argparse.Na
         args.images, args.batch, args.rate, 20 * args.batch, LENGTH, 25, args.save_every, (0.9, 0.99), decay_from=0.5
     )
     run = fit(
-        recipe, mixed, budget, seed=_seed(start), key=f"{mixed.digest} {args}", state=folder / "state",
+        recipe, mixed, budget, seed=_seed(start), key=f"{mixed.digest} {recipe.params.mixed_precision} {args}",
+        state=folder / "state",
         mixed_precision=recipe.params.mixed_precision, on_log=lambda row: print(json.dumps(row), file=sys.stderr, flush=True),
         on_save=lambda _: None,
     )  # fmt: skip
@@ -219,7 +219,7 @@ def go_part_of_the_way(net: nn.Module, start: Checkpoint, share: float) -> None:
         weight.copy_(torch.lerp(start.tensors[name].to(weight), weight, share))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path, help="folder of a diffusion base")
@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--save-every", type=int, default=5760, help="images between states (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw (default %(default)s)")
     parser.add_argument("--cache", type=Path, help="keep the drawn phantoms in this .npz")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     data = base_phantoms(args.phantoms, args.workers, args.cache)
     rounds(args.base, data, base_judges(args.judges, args.workers), args, args.out or args.base)
 

@@ -58,7 +58,8 @@ def add_guiding(start: Path, data: TrainingSet, args: argparse.Namespace, folder
         args.images, args.batch, args.rate, 2000, LENGTH, 50, args.save_every, (0.9, 0.99), optimizer="muon"
     )
     run = fit(
-        recipe, data, budget, seed=SEED, key=f"{data.digest} {checkpoint.sha256} {args}", state=folder / "state",
+        recipe, data, budget, seed=SEED, key=f"{data.digest} {checkpoint.sha256} {recipe.params.mixed_precision} {args}",
+        state=folder / "state",
         mixed_precision=recipe.params.mixed_precision, on_log=lambda row: print(json.dumps(row), file=sys.stderr, flush=True),
         on_save=lambda _: None,
     )  # fmt: skip

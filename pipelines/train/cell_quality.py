@@ -19,8 +19,8 @@ MOST_WORTH: Final = 3.0
 """A cell is worth no more than this many times the mean, no less than that part of it."""
 
 HARM: Final = 1.2
-"""A skin type is worse off if its KID is more than this many times what it was. With 500 samples a type chance alone moves it
-by a tenth."""
+"""A skin type is worse off if its KID is more than this many times what it was. With 512 samples a
+type its standard deviation was 11 to 17% of it (docs/log.md, 2026-11-27)."""
 
 Floats = NDArray[np.float64]
 
