@@ -23,16 +23,17 @@ class SamplerParams(Section):
         "dpmsolver++", description="unipc has no stochastic form: it needs stochastic: false"
     )
     steps: int = Field(14, ge=1, le=1000)
-    spacing: Literal["uniform", "karras"] = Field(
+    spacing: Literal["uniform", "karras", "log_snr"] = Field(
         "karras",
-        description="of the steps, in time or as EDM spaces noise: many where it is loudest, where the whole picture is decided",
+        description="of the steps: evenly in time; as EDM spaces noise, many where it is loudest, where the whole picture is "
+        "decided; or evenly in the noise's logarithm, many where hairs and borders are",
     )
     sigma_max: float = Field(
         70.0,
         gt=0,
-        description="noisiest step but the first of spacing karras, in standard deviations of the clean planes",
+        description="noisiest step but the first, unless spacing is uniform, in standard deviations of the clean planes",
     )
-    sigma_min: float = Field(0.1, gt=0, description="least noisy step of spacing karras")
+    sigma_min: float = Field(0.1, gt=0, description="least noisy step, unless spacing is uniform")
     stochastic: bool = Field(True, description="fresh noise at every step (SDE-DPM-Solver++), from the image's own key")
     guidance_tone: float = Field(1.0, ge=0, description="1 is none")
     guidance_lesion: float = Field(
@@ -72,11 +73,11 @@ class SamplerParams(Section):
         """Return what tells an image of this sampler from one of another, JSON-able; see `ADDED_LATER`.
 
         Args:
-            guiding: whether the checkpoint has a guiding network; without one there is no autoguidance. Other spacings than
-                karras have no span.
+            guiding: whether the checkpoint has a guiding network; without one there is no autoguidance. Steps even
+                in time have no span.
         """
         unused = ([] if guiding else ["autoguidance"]) + (
-            [] if self.spacing == "karras" else ["sigma_max", "sigma_min"]
+            ["sigma_max", "sigma_min"] if self.spacing == "uniform" else []
         )
         done = self.model_copy(update={name: ADDED_LATER[name] for name in unused})
         said = {k: v for k, v in done.model_dump().items() if k not in ADDED_LATER or v != ADDED_LATER[k]}

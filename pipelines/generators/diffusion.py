@@ -46,7 +46,7 @@ SCHEDULE: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class _Noised:
+class Noised:
     """A batch on its way to noise: planes (n, c, h, w), the velocity to predict, time steps (n,), codes (n, 4)."""
 
     noisy: Tensor
@@ -100,7 +100,7 @@ class DiffusionRecipe:
         said = self._learn_denoiser(context, batch) if "denoiser" in self.learned else {}
         return {**said, "guiding": self._learn_guiding(context, batch)} if "guiding" in self.learned else said
 
-    def _learn_guiding(self, context: Step, batch: _Noised) -> Tensor:
+    def _learn_guiding(self, context: Step, batch: Noised) -> Tensor:
         """Let the guiding network learn from the same images, unjudged, and return its mean squared error."""
         weight, n, seen = self._weight(batch.time), len(batch.time), []
 
@@ -114,7 +114,7 @@ class DiffusionRecipe:
         learn(context, "guiding", place, self.parameter_groups()[place], parts, share)
         return torch.cat(seen).mean()
 
-    def _learn_denoiser(self, context: Step, batch: _Noised) -> dict[str, Tensor]:
+    def _learn_denoiser(self, context: Step, batch: Noised) -> dict[str, Tensor]:
         fairness = self._fairness
         n = len(batch.time)
         parts = in_parts(n, self.params.accumulate, batch.time.device)
@@ -143,7 +143,7 @@ class DiffusionRecipe:
             said = {**said, "loss": said["loss"] + fairness.tone.params.weight * kl, "tone_kl": kl}
         return said
 
-    def _noised(self, context: Step) -> _Noised:
+    def _noised(self, context: Step) -> Noised:
         """Return the batch with everything that is drawn at random, for all parts of it at once."""
         # Pictures come channels last, and planes made of them keep that order in memory, in which a CPU's group norm takes
         # four to ten times as long.
@@ -154,13 +154,13 @@ class DiffusionRecipe:
         p = self.params.dropout
         codes = drop(context.conditions, p.drop_tone, p.drop_lesion, p.drop_both, UNKNOWN_SHARE, context.draws)
         velocity = self.schedule.get_velocity(clean, noise, time)
-        return _Noised(self.schedule.add_noise(clean, noise, time), velocity, time, codes)
+        return Noised(self.schedule.add_noise(clean, noise, time), velocity, time, codes)
 
     def _times(self, draws: Draws, n: int) -> Tensor:
         """Return the time steps (n,) of a batch, stratified over it: its loss then depends less on their luck."""
         return (draws.stratified(n) * TRAIN_STEPS).long().clamp_max(TRAIN_STEPS - 1)
 
-    def _outcome(self, context: Step, batch: _Noised, part: Tensor) -> _Outcome:
+    def _outcome(self, context: Step, batch: Noised, part: Tensor) -> _Outcome:
         """Run the network on the images at positions `part`."""
         predicted = self._predicted("denoiser", context, batch, part)
         errors = self._errors(predicted, batch, part)
@@ -171,17 +171,20 @@ class DiffusionRecipe:
         planes, read = self._clean_pictures(noisy, predicted, time, fairness.tone.params.least_snr)
         return _Outcome(errors, fairness.tone.read(planes, context.fst[part][read]))
 
-    def _predicted(self, network: str, context: Step, batch: _Noised, part: Tensor) -> Tensor:
+    def _predicted(self, network: str, context: Step, batch: Noised, part: Tensor) -> Tensor:
         with context.backend.autocast():
             predicted: Tensor = context.wrapped[network](batch.noisy[part], batch.time[part], batch.codes[part])
         return predicted.float()
 
-    def _errors(self, predicted: Tensor, batch: _Noised, part: Tensor) -> Tensor:
+    def _errors(self, predicted: Tensor, batch: Noised, part: Tensor) -> Tensor:
         """Return each image's squared error (k,), coarse planes counting more."""
-        error = (predicted - batch.velocity[part]) ** 2
-        return (error * self.space.importance()[:, None, None]).mean(dim=(1, 2, 3))
+        return self._distance(predicted, batch.velocity[part])
 
-    def _judged(self, context: Step, batch: _Noised, ahead: list[_Outcome]) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _distance(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return the mean squares (k,) of the differences of planes (k, c, h, w), coarse planes counting more."""
+        return ((one - other) ** 2 * self.space.importance()[:, None, None]).mean(dim=(1, 2, 3))
+
+    def _judged(self, context: Step, batch: Noised, ahead: list[_Outcome]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return each image's loss weight (n,), the derivative of the tone term by its reading, and the KL."""
         weight, fairness = self._weight(batch.time), self._fairness
         nothing = weight.new_zeros(())

@@ -4,16 +4,17 @@ Sources: DPM-Solver++ 2M as ODE or SDE, Lu et al. (2022); UniPC of order 2 with 
 separate guidance scales, Brooks et al. (2023), on an interval, Kynkaanniemi et al. (2024); autoguidance, away from a weaker
 network given the same conditions, Karras et al. (2024), "Guiding a Diffusion Model with a Bad Version of Itself"; reuse of
 the guidance, as the CFG-Cache of Lv et al. (2024, FasterCache) reuses the difference of conditional and unconditional
-output between steps; steps spaced in noise, Karras et al. (2022, EDM). We differ in guiding tone and lesion, in drawing the
-SDE's noise, too, from the key, in an interval in steps, not in noise levels, in spacing steps below an infinite first sigma,
-in reusing the weighted sum of both differences as it is, where FasterCache weighs its frequencies by time, and in a
-guiding network that is smaller but, in a build, learns as long.
+output between steps; steps spaced in noise, Karras et al. (2022, EDM) and Lu et al. (2022). We differ in guiding tone and
+lesion, in drawing the SDE's noise, too, from the key, in an interval in steps, not in noise levels, in spacing steps below an
+infinite first sigma, in reusing the weighted sum of both differences as it is, where FasterCache weighs its frequencies by
+time, and in a guiding network that is smaller but, in a build, learns as long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from math import log10
+from typing import Any, Final, Literal
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
@@ -61,18 +62,22 @@ def solver_of(schedule: Mapping[str, Any], sampler: SamplerParams) -> Any:
 
 
 def set_times(solver: Any, sampler: SamplerParams) -> None:
-    """Set the steps of a diffusers scheduler: evenly in time or, but for the first, as Karras et al. (2022) space them."""
+    """Set the steps of a diffusers scheduler: evenly in time or, but for the first, by how loud the noise is."""
     solver.set_timesteps(sampler.steps)
-    if sampler.spacing == "karras":
-        times = karras_times(solver.alphas_cumprod, sampler.steps, sampler.sigma_max, sampler.sigma_min)
+    if sampler.spacing != "uniform":
+        times = noise_times(solver.alphas_cumprod, sampler.steps, sampler.sigma_max, sampler.sigma_min, sampler.spacing)
         alpha = solver.alphas_cumprod[times]
-        # diffusers' own spacing of that name would spend half of 12 steps above any noise that matters.
+        # diffusers' own spacings of these kinds would spend half of 12 steps above any noise that matters.
         solver.timesteps = times
         solver.sigmas = torch.cat([((1 - alpha) / alpha).sqrt(), torch.zeros(1)])
 
 
-def karras_times(alphas: Tensor, steps: int, noisiest: float, cleanest: float) -> Tensor:
-    """Return int64 time steps (steps,), falling, evenly in sigma^(1/7) (EDM, equation 5), sigma = sqrt((1 - alpha) / alpha).
+def noise_times(
+    alphas: Tensor, steps: int, noisiest: float, cleanest: float, spacing: Literal["karras", "log_snr"]
+) -> Tensor:
+    """Return int64 time steps (steps,), falling, spaced by sigma = sqrt((1 - alpha) / alpha).
+
+    karras: evenly in sigma^(1/7) (EDM, equation 5); log_snr: evenly in its logarithm (Lu et al. 2022, DPM-Solver).
 
     A schedule that ends noisier than `noisiest`, as at zero terminal SNR, begins with its last time step, which is noise
     alone.
@@ -86,8 +91,11 @@ def karras_times(alphas: Tensor, steps: int, noisiest: float, cleanest: float) -
     last = len(known) - 1
     times = [last] if float(known[-1]) > noisiest else []
     noisiest, cleanest = (min(max(s, float(known[0])), float(known[-1])) for s in (noisiest, cleanest))
-    ends = noisiest ** (1 / RHO), cleanest ** (1 / RHO)
-    wanted = torch.linspace(ends[0], ends[1], steps - len(times), dtype=torch.float64) ** RHO
+    if spacing == "karras":
+        ends = noisiest ** (1 / RHO), cleanest ** (1 / RHO)
+        wanted = torch.linspace(ends[0], ends[1], steps - len(times), dtype=torch.float64) ** RHO
+    else:
+        wanted = torch.logspace(log10(noisiest), log10(cleanest), steps - len(times), dtype=torch.float64)
     for time in (known.log()[:, None] - wanted.log()).abs().argmin(dim=0).tolist():
         # Each below the one before, and leaving room for those to come.
         before = times[-1] if times else last + 1

@@ -2,9 +2,9 @@
 
 The step after `python -m pipelines.train.base_guiding`. A round draws samples with the default sampler, as many of every cell,
 measures each cell's KID to phantoms that no training sees, trains the denoiser to tell the samples from phantoms
-(pipelines/generators/discriminative.py), the worst cells most, and writes the base again; the next one starts from there. Of the
-rounds that make no skin type worse the one whose worst type has the lowest KID is kept; if there is none, nothing is written.
-The guiding network stays bit for bit.
+(pipelines/generators/discriminative.py), the worst cells most and the best ones not at all, whose predictions are held, and
+writes the base again; the next one starts from there. Of the rounds that make no skin type worse the one whose worst type has
+the lowest KID is kept; if there is none, nothing is written. The guiding network stays bit for bit.
 
 With a GPU samples are drawn on it, without one by `--workers` processes.
 """
@@ -35,7 +35,7 @@ from pipelines.generators.precision import multiplies_in_bf16, quick_precision
 from pipelines.generators.registry import load_generator
 from pipelines.train.base import LESIONS, RESOLUTION, SEED, base_judges, base_phantoms
 from pipelines.train.base_guiding import write_again
-from pipelines.train.cell_quality import CellJudge, best_for_all, marginal_shares, worth
+from pipelines.train.cell_quality import CellJudge, best_for_all, marginal_shares, well_drawn, worth
 from pipelines.train.data import Stratum, TrainingSet, training_set
 from pipelines.train.loop import Budget, fit
 from pipelines.train.run import go_on_from
@@ -171,10 +171,11 @@ def discriminate(start: Path, data: TrainingSet, drawn: Drawn, args: argparse.Na
     done = checkpoint.config.get("discriminative", [])
     own = training_set(drawn.pixels, drawn.conditions, 0.0, f"{args.own} of {checkpoint.sha256} seed {_seed(start)}")
     weights = dict.fromkeys(own.strata, 1.0) | worth(drawn.of_cell)
-    mixed = both(data, own, weights)
+    mixed, stay = both(data, own, weights), well_drawn(drawn.of_cell)
     recipe = DiscriminativeRecipe(
-        TrainParams().diffusion.model_copy(update={"mixed_precision": quick_precision()}), RESOLUTION, len(data.strata)
-    )
+        TrainParams().diffusion.model_copy(update={"mixed_precision": quick_precision()}), RESOLUTION, len(data.strata),
+        [group for group, cell in enumerate(mixed.strata) if cell in stay],
+    )  # fmt: skip
     go_on_from(recipe, checkpoint, start)
     recipe.hold()
     budget = Budget(
@@ -188,7 +189,7 @@ def discriminate(start: Path, data: TrainingSet, drawn: Drawn, args: argparse.Na
     )  # fmt: skip
     this = {
         "images": run.images, "phantoms": len(data.conditions), "sha256": checkpoint.sha256,
-        "mixed_precision": recipe.params.mixed_precision, **_asked(args), **_seen(drawn, weights),
+        "mixed_precision": recipe.params.mixed_precision, **_asked(args), **_seen(drawn, weights, stay),
     }  # fmt: skip
     about = {**checkpoint.config, "discriminative": [*done, this]}
     net = exported(recipe, run.average)
@@ -205,11 +206,12 @@ def _asked(args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _seen(drawn: Drawn, weights: dict[Stratum, float]) -> dict[str, Any]:
+def _seen(drawn: Drawn, weights: dict[Stratum, float], stay: set[Stratum]) -> dict[str, Any]:
     """Return what a base records of a round: the KID of the samples it learned against, and what that made of the cells."""
     by_fst, by_lesion = marginal_shares(weights, LESIONS)
     kids = {str(fst): kid for fst, kid in drawn.of_type.items()}
-    return {"fst_shares": by_fst, "lesion_shares": by_lesion, "kid_before": kids}
+    stayed = sorted(f"{fst} {lesion}" for _, fst, lesion in stay)
+    return {"fst_shares": by_fst, "lesion_shares": by_lesion, "kid_before": kids, "stayed": stayed}
 
 
 @torch.no_grad()

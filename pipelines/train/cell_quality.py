@@ -18,6 +18,9 @@ from schemas.words import FST_RANGE
 MOST_WORTH: Final = 3.0
 """A cell is worth no more than this many times the mean, no less than that part of it."""
 
+WELL_DRAWN: Final = 0.6
+"""A cell whose KID is below this share of the cells' mean is drawn well, and is to stay as it is."""
+
 HARM: Final = 1.2
 """A skin type is worse off if its KID is more than this many times what it was. With 512 samples a
 type its standard deviation was 11 to 17% of it (docs/log.md, 2026-11-27)."""
@@ -65,6 +68,16 @@ def worth(of_cell: Mapping[Stratum, float]) -> dict[Stratum, float]:
     return {
         cell: float(np.clip(value / mean, 1 / MOST_WORTH, MOST_WORTH)) if mean else 1.0 for cell, value in kids.items()
     }
+
+
+def well_drawn(of_cell: Mapping[Stratum, float]) -> set[Stratum]:
+    """Return the cells that a round is to leave as they are: those whose KID is below `WELL_DRAWN` of the cells' mean.
+
+    They are mostly of dark skin, on which hairs and fissures stand out less. A round that learned from light skin, three times
+    as much, made types V and VI worse by half (docs/decisions/0022): they have to be held on to, not merely weighed less.
+    """
+    mean = sum(max(kid, 0.0) for kid in of_cell.values()) / max(len(of_cell), 1)
+    return {cell for cell, kid in of_cell.items() if kid < WELL_DRAWN * mean}
 
 
 def best_for_all(before: Mapping[int, float], rounds: Sequence[Mapping[int, float]]) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from pipelines.generators.registry import BASE
 from pipelines.train import base_discriminative
 from pipelines.train.base import LESIONS, base_judges, base_phantoms
 from pipelines.train.base_discriminative import both, rounds, sample_conditions
-from pipelines.train.cell_quality import MOST_WORTH, CellJudge, best_for_all, marginal_shares, worth
+from pipelines.train.cell_quality import MOST_WORTH, CellJudge, best_for_all, marginal_shares, well_drawn, worth
 from pipelines.train.data import TrainingSet, training_set
 from pipelines.train.loop import Budget, Run, fit
 from schemas.train_params import DiffusionParams
@@ -36,11 +38,11 @@ def mixed_set() -> TrainingSet:
     return both(real, training_set(grey, real.conditions, 0.0, "grey"), dict.fromkeys(real.strata, 1.0))
 
 
-def trained(state: Path, stop_after: int | None = None) -> Run:
+def trained(state: Path, stop_after: int | None = None, stay: Collection[int] = ()) -> Run:
     torch.manual_seed(3)
     torch.set_num_threads(1)
     data = mixed_set()
-    recipe = DiscriminativeRecipe(DiffusionParams(), 64, len(data.strata) // 2)
+    recipe = DiscriminativeRecipe(DiffusionParams(), 64, len(data.strata) // 2, stay)
     recipe.space.fit(data.pixels, recipe.whitening)
     recipe.hold()
     return fit(
@@ -70,6 +72,28 @@ def test_the_frozen_copy_and_the_guiding_network_stay_as_they_were(tmp_path: Pat
     assert same(run.recipe.net["guiding"], untouched["guiding"])  # type: ignore[index]
     assert same(run.recipe._before, untouched["denoiser"])  # type: ignore[attr-defined]
     assert not same(run.recipe.net["denoiser"], untouched["denoiser"])  # type: ignore[index]
+
+
+def test_what_is_to_stay_is_predicted_as_before_while_the_rest_is_told_apart(tmp_path: Path) -> None:
+    cells = len(mixed_set().strata) // 2
+    held, free = trained(tmp_path / "held", stay=[0, cells]), trained(tmp_path / "free")
+    assert held.log[0]["moved"] == 0
+    assert held.log[-1]["real"] > 0 > held.log[-1]["own"], "the others are still told apart"
+    assert moved(held, 0) < 0.5 * moved(free, 0)
+
+
+def moved(run: Run, group: int) -> float:
+    """How far a trained network's predictions for one cell's noisy pictures are from the frozen copy's."""
+    data = mixed_set()
+    recipe: Any = run.recipe
+    some = data.groups == group
+    planes = recipe.space.encode(data.pixels[some]).contiguous()
+    noise = torch.randn(planes.shape, generator=torch.Generator().manual_seed(1))
+    time = torch.full((len(planes),), 600)
+    noisy = recipe.schedule.add_noise(planes, noise, time)
+    with torch.no_grad():
+        now, before = (net(noisy, time, data.codes[some]) for net in (recipe.net["denoiser"], recipe._before))
+    return float((now - before).square().mean())
 
 
 def test_a_step_with_nothing_to_be_measured_against_says_what_to_call() -> None:
@@ -130,6 +154,14 @@ def test_the_cells_drawn_worst_are_worth_most_within_bounds() -> None:
     assert set(worth(dict.fromkeys(data.strata, -0.02)).values()) == {1.0}, "all below what can be told from none"
     by_fst, by_lesion = marginal_shares(weights, sorted({c.lesion for c in data.conditions}))
     assert sum(by_fst) == pytest.approx(1) == pytest.approx(sum(by_lesion))
+
+
+def test_cells_far_below_the_mean_are_well_drawn() -> None:
+    first, second, *rest = tiny_set().strata
+    of_cell = {first: 0.059, second: -0.01, **dict.fromkeys(rest, 0.2)}
+    assert well_drawn(of_cell) == {first, second}
+    assert well_drawn(dict.fromkeys(rest, 0.1)) == set(), "all alike"
+    assert well_drawn({}) == set()
 
 
 def test_a_spoilt_cell_is_found() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipelines.generators.conditioning import encode, without_lesion
 from pipelines.generators.diffusion import SCHEDULE, DiffusionGenerator
-from pipelines.generators.guidance import draw_planes, guided, karras_times, solver_of
+from pipelines.generators.guidance import draw_planes, guided, noise_times, solver_of
 from pipelines.generators.interface import Condition, key_noise
 from pipelines.generators.registry import BASE, load_generator
 from pipelines.imaging.tone import measure_ita
@@ -193,7 +193,7 @@ def test_bfloat16_is_for_the_network_alone_and_off_by_default() -> None:
 
 def test_steps_spaced_in_noise_begin_with_noise_alone_and_are_as_even_as_the_schedule_allows() -> None:
     solver = solver_of(SCHEDULE, SamplerParams())
-    times = karras_times(solver.alphas_cumprod, 18, 70, 0.05)
+    times = noise_times(solver.alphas_cumprod, 18, 70, 0.05, "karras")
     assert times[0] == len(solver.alphas_cumprod) - 1
     sigma = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()[times]
     assert float(sigma[1]) == pytest.approx(70, rel=0.1)
@@ -202,17 +202,34 @@ def test_steps_spaced_in_noise_begin_with_noise_alone_and_are_as_even_as_the_sch
     assert gaps.max() / gaps.min() < 1.6
     # what a picture is filled with is decided between SNR 0.0002 and 0.02, where even steps in time leave a gap
     assert ((sigma > 7) & (sigma < 71)).sum() >= 6
-    narrow = karras_times(solver.alphas_cumprod, 18, 25, 0.1)
+    narrow = noise_times(solver.alphas_cumprod, 18, 25, 0.1, "karras")
     sigma = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()[narrow]
     assert float(sigma[1]) == pytest.approx(25, rel=0.1)
     assert float(sigma[-1]) == pytest.approx(0.1, rel=0.1)
 
 
-@given(steps=st.integers(1, 1000), zero=st.booleans(), span=st.sampled_from([(70, 0.05), (25, 0.1), (1, 0.9)]))
-@settings(max_examples=40, deadline=None)
-def test_spaced_steps_are_as_many_as_asked_and_fall(steps: int, zero: bool, span: tuple[float, float]) -> None:
+def test_steps_even_in_the_logarithm_of_noise_are_more_where_hairs_are_decided() -> None:
+    solver = solver_of(SCHEDULE, SamplerParams())
+    sigma = ((1 - solver.alphas_cumprod) / solver.alphas_cumprod).sqrt()
+    spaced = {name: sigma[noise_times(solver.alphas_cumprod, 14, 70, 0.1, name)] for name in ("karras", "log_snr")}  # type: ignore[arg-type]
+    gaps = -spaced["log_snr"][1:].log().diff()
+    assert gaps.max() / gaps.min() < 1.2
+    assert float(spaced["log_snr"][1]) == pytest.approx(70, rel=0.1)
+    assert float(spaced["log_snr"][-1]) == pytest.approx(0.1, rel=0.1)
+    within = {name: int(((s > 0.25) & (s < 5)).sum()) for name, s in spaced.items()}
+    assert within == {"karras": 4, "log_snr": 6}
+
+
+@given(
+    steps=st.integers(1, 1000), zero=st.booleans(), span=st.sampled_from([(70, 0.05), (25, 0.1), (1, 0.9)]),
+    spacing=st.sampled_from(["karras", "log_snr"]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_spaced_steps_are_as_many_as_asked_and_fall(
+    steps: int, zero: bool, span: tuple[float, float], spacing: Literal["karras", "log_snr"]
+) -> None:
     schedule: Any = DDPMScheduler(**{**SCHEDULE, "rescale_betas_zero_snr": zero})
-    times = karras_times(schedule.alphas_cumprod, steps, *span)
+    times = noise_times(schedule.alphas_cumprod, steps, *span, spacing)
     assert len(times) == steps
     assert (times.diff() < 0).all()
     assert times.min() >= 0
@@ -223,14 +240,15 @@ def test_a_schedule_that_ends_below_the_span_wastes_no_step_on_its_noisy_end() -
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
     )  # Stable Diffusion's
     sigma = ((1 - schedule.alphas_cumprod) / schedule.alphas_cumprod).sqrt()
-    times = karras_times(schedule.alphas_cumprod, 12, 70, 0.05)
+    times = noise_times(schedule.alphas_cumprod, 12, 70, 0.05, "karras")
     assert times[0] == len(sigma) - 1
     gaps = -(sigma[times] ** (1 / 7)).diff()
     assert gaps.max() / gaps.min() < 1.05
 
 
+@pytest.mark.parametrize("spacing", ["karras", "log_snr"])
 @pytest.mark.parametrize("options", [UNIPC, ODE])
-def test_spaced_steps_reach_the_ode_s_exact_solution_too(options: dict[str, Any]) -> None:
+def test_spaced_steps_reach_the_ode_s_exact_solution_too(options: dict[str, Any], spacing: str) -> None:
     exact = MEAN + SPREAD * key_noise(keys(2), (1, 2, 4, 4))[:, 0]
-    found = drawn(gaussian_velocity, guidance_lesion=1, steps=24, spacing="karras", **options)
+    found = drawn(gaussian_velocity, guidance_lesion=1, steps=24, spacing=spacing, **options)
     assert float((found - exact).abs().max()) < 0.03

@@ -13,7 +13,7 @@ from schemas.sampler_params import SamplerParams
 
 OPTIONS = st.fixed_dictionaries(
     {
-        "solver": st.sampled_from(["dpmsolver++", "unipc"]), "spacing": st.sampled_from(["uniform", "karras"]),
+        "solver": st.sampled_from(["dpmsolver++", "unipc"]), "spacing": st.sampled_from(["uniform", "karras", "log_snr"]),
         "steps": st.integers(1, 50), "stochastic": st.booleans(),
         "guidance_lesion": st.sampled_from([1.0, 2.0, 3.5]), "guidance_from": st.sampled_from([0.0, 0.25]),
         "guidance_until": st.sampled_from([0.5, 0.8, 1.0]), "guidance_every": st.integers(1, 4),
