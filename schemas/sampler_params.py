@@ -24,7 +24,7 @@ class SamplerParams(Section):
     )
     steps: int = Field(14, ge=1, le=1000)
     spacing: Literal["uniform", "karras", "log_snr"] = Field(
-        "karras",
+        "log_snr",
         description="of the steps: evenly in time; as EDM spaces noise, many where it is loudest, where the whole picture is "
         "decided; or evenly in the noise's logarithm, many where hairs and borders are",
     )
@@ -49,7 +49,7 @@ class SamplerParams(Section):
         1, ge=1, le=1000, description="guided steps a computed guidance serves; above 1 it is reused, which is quicker"
     )
     autoguidance: float = Field(
-        1.4, ge=1, description="away from the checkpoint's guiding network, at every step, if it has one; 1 is none"
+        1.5, ge=1, description="away from the checkpoint's guiding network, at every step, if it has one; 1 is none"
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the network's passes; bfloat16 is quicker where the machine has it"

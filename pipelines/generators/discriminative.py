@@ -8,7 +8,7 @@ errors at one noise level, times a constant. No second network is trained, and s
 
 We differ: of the groups told to it the network is only to predict what the copy does (as in learning without forgetting,
 Li & Hoiem 2016), so that what is drawn well already is not given away for the rest; own pictures are drawn with the
-guidance that production draws with, so that its faults are unlearned too; some of the time steps are drawn as the sampler
+guidance that production draws with, so that its faults are unlearned too; some of the time steps are drawn as EDM's sampler
 spaces its own, in sigma^(1/7), more of which are loud than of even ones; the error's weight (min-SNR) has a higher floor, or
 what decides rims and hairs, at loud noise, would not count.
 """
@@ -36,7 +36,7 @@ SHARPNESS: Final = 0.05
 """What a margin is multiplied by before the logistic function (beta in the paper)."""
 
 AS_SAMPLED: Final = 0.4
-"""Share of the time steps that are spaced as the sampler's, up to `LOUDEST`."""
+"""Share of the time steps that are spaced as EDM's sampler spaces its own, up to `LOUDEST`."""
 
 LOUDEST: Final = 12.0
 """Sigma. Above it little but the tone is decided, which few pictures teach badly: it swung by two degrees from round to round."""

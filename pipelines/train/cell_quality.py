@@ -15,7 +15,7 @@ from pipelines.probes.lesion import one_blas_thread
 from pipelines.train.data import Stratum, TrainingSet, stratum_of
 from schemas.words import FST_RANGE
 
-MOST_WORTH: Final = 3.0
+MOST_WORTH: Final = 6.0
 """A cell is worth no more than this many times the mean, no less than that part of it."""
 
 WELL_DRAWN: Final = 0.6

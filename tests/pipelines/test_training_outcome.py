@@ -133,7 +133,7 @@ def test_a_run_is_drawn_as_the_build_will_draw_and_the_card_says_how(
     result = train_generator("diffusion", workspace, params)
     assert asked == [("final.png", 1)], "the look at the end and the final sheet are one drawing"
     card = (result.folder / "card.md").read_text(encoding="utf-8")
-    assert "drawn with `produce.sampler` as it was then: solver dpmsolver++, steps 1, spacing karras" in card
+    assert "drawn with `produce.sampler` as it was then: solver dpmsolver++, steps 1, spacing log_snr" in card
 
 
 def test_the_final_sheet_is_drawn_again_where_other_weights_are_kept(
