@@ -48,6 +48,7 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
     "8 steps": {**_LONG, "steps": 8},
     "6 steps": {**_LONG, "steps": 6},
     "12 steps, even in time": {**_LONG, "steps": 12, "spacing": "uniform"},
+    "12 steps, as EDM spaces them": {**_LONG, "steps": 12, "spacing": "karras"},
     "ODE": {**_LONG, **_ODE},
     "ODE, 12 steps": {**_LONG, **_ODE, "steps": 12},
     "UniPC": {**_LONG, **_UNIPC},

@@ -240,6 +240,7 @@ def _round(of: dict[str, Any]) -> str:
     return (
         f"{of['own']:,} own samples against {of['phantoms']:,} phantoms, FST I-VI {fst}, lesions {lesions}: {of['images']:,} "
         f"images, batch {of['batch']}, {of['optimizer']} at learning rate {of['learning_rate']:g}"
+        + (f", {len(of['stayed'])} cells held as they were" if of.get("stayed") else "")
         + ("" if of["taken"] == 1 else f", {of['taken']:g} of the way taken")
     )
 

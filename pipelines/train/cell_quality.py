@@ -63,21 +63,24 @@ def worth(of_cell: Mapping[Stratum, float]) -> dict[Stratum, float]:
     The worst cells get the most, as a group-robust loss would give them (Sagawa et al. 2020), but by what is seen of their
     samples, not by their loss: a cell's loss says how hard its noise is, not how far off its pictures are.
     """
-    kids = {cell: max(value, 0.0) for cell, value in of_cell.items()}
-    mean = sum(kids.values()) / max(len(kids), 1)
-    return {
-        cell: float(np.clip(value / mean, 1 / MOST_WORTH, MOST_WORTH)) if mean else 1.0 for cell, value in kids.items()
-    }
+    return {cell: float(np.clip(share, 1 / MOST_WORTH, MOST_WORTH)) for cell, share in _over_the_mean(of_cell).items()}
 
 
 def well_drawn(of_cell: Mapping[Stratum, float]) -> set[Stratum]:
     """Return the cells that a round is to leave as they are: those whose KID is below `WELL_DRAWN` of the cells' mean.
 
-    They are mostly of dark skin, on which hairs and fissures stand out less. A round that learned from light skin, three times
-    as much, made types V and VI worse by half (docs/decisions/0022): they have to be held on to, not merely weighed less.
+    They are nevi, basal cell carcinomas and dark skin, on which hairs and fissures stand out less. Rounds that learned from
+    light skin, three times as much, made types V and VI worse by half (docs/decisions/0022): they have to be held on to, not
+    merely weighed less.
     """
-    mean = sum(max(kid, 0.0) for kid in of_cell.values()) / max(len(of_cell), 1)
-    return {cell for cell, kid in of_cell.items() if kid < WELL_DRAWN * mean}
+    return {cell for cell, share in _over_the_mean(of_cell).items() if share < WELL_DRAWN}
+
+
+def _over_the_mean(of_cell: Mapping[Stratum, float]) -> dict[Stratum, float]:
+    """Return each cell's KID over the cells' mean; 1 for all where none has any. An unbiased KID below 0 counts as 0."""
+    kids = {cell: max(kid, 0.0) for cell, kid in of_cell.items()}
+    mean = sum(kids.values()) / max(len(kids), 1)
+    return {cell: kid / mean if mean else 1.0 for cell, kid in kids.items()}
 
 
 def best_for_all(before: Mapping[int, float], rounds: Sequence[Mapping[int, float]]) -> int | None:

@@ -192,6 +192,14 @@ def test_a_base_goes_through_rounds_and_what_is_best_for_all_is_kept(
     monkeypatch.setattr(base_discriminative, "best_for_all", lambda before, after: found)
     args = Namespace(images=4, batch=4, rate=1e-4, save_every=16, own=24, workers=1, taken=0.5, rounds=1 + (found or 0))
     data, judges, base = base_phantoms(48, 1, None), base_judges(96, 1), BASE / "diffusion"
+    monkeypatch.setattr(base_discriminative, "well_drawn", lambda of_cell: set(data.strata[:2]))
+    held: list[list[int]] = []
+
+    def watched(recipe: DiscriminativeRecipe, *args: Any, **options: Any) -> Run:
+        held.append(recipe._stay.tolist())
+        return fit(recipe, *args, **options)
+
+    monkeypatch.setattr(base_discriminative, "fit", watched)
     rounds(base, data, judges, args, tmp_path / "base")
     if found is None:
         assert not (tmp_path / "base").exists()
@@ -206,8 +214,10 @@ def test_a_base_goes_through_rounds_and_what_is_best_for_all_is_kept(
     assert len(these) == 2
     assert (these[0]["images"], these[0]["own"], these[0]["sha256"]) == (4, 24, before.sha256)
     assert set(these[0]["kid_before"]) == set("123456")
+    assert held[0] == [0, 1, len(data.strata), len(data.strata) + 1], "phantoms and own samples of both cells"
+    assert these[0]["stayed"] == sorted(f"{fst} {lesion}" for _, fst, lesion in data.strata[:2])
     assert "24 own samples" in (card := (tmp_path / "base" / "card.md").read_text(encoding="utf-8"))
-    assert "0.5 of the way taken" in card
+    assert "2 cells held as they were, 0.5 of the way taken" in card
     assert sorted(p.name for p in (tmp_path / "base").iterdir()) == [
         "card.md", "config.json", "losses.parquet", "model.safetensors", "sheet.png",
     ]  # fmt: skip
